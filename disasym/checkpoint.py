@@ -1,0 +1,90 @@
+"""Weights on disk: one safetensors file that carries its own configuration. No pickle, so no code runs on loading."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from disasym.errors import CheckpointError
+from disasym.files import write_whole
+from disasym.model import DisAsymNet, ModelConfig
+
+FORMAT = "disasym-weights-1"
+
+
+def save_model(path: Path, model: DisAsymNet, dtype: torch.dtype = torch.float32, **metadata: str) -> None:
+    """Write weights and configuration; the file appears whole or not at all.
+
+    Args:
+        dtype: how floating-point tensors are stored, float32 or float16. Counters stay integers.
+        metadata: further entries of the file's header, e.g. preset="small".
+
+    Raises:
+        CheckpointError: a weight is NaN, infinite or too large for `dtype`.
+    """
+    tensors = {}
+    for name, value in model.state_dict().items():
+        stored = value.to(dtype) if value.is_floating_point() else value
+        if not torch.isfinite(stored).all():
+            raise CheckpointError(f"{name} does not fit {dtype} (NaN, infinite or too large): not saved to {path}")
+        tensors[name] = stored.contiguous()  # channels_last or not, files are alike
+    header = {"format": FORMAT, "config": json.dumps(dataclasses.asdict(model.config)), **metadata}
+    write_whole(path, save(tensors, metadata=header))
+
+
+def load_model(path: Path, device: str = "cpu") -> DisAsymNet:
+    """The network of a file written by `save_model`, float32, in evaluation mode, its `config` attached.
+
+    Raises:
+        CheckpointError: the file is absent, damaged, of another format or of another configuration.
+    """
+    config = read_config(path)
+    model = DisAsymNet(config)
+    try:
+        model.load_state_dict({name: _restored(value) for name, value in read_tensors(path).items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its own configuration {config}: {error}") from None
+    return model.to(device).eval()
+
+
+def read_config(path: Path) -> ModelConfig:
+    """The configuration in the file's header."""
+    metadata = read_metadata(path)
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format", "none")
+        raise CheckpointError(f"{path} is not a disasym weights file (format {found!r}, wanted {FORMAT!r})")
+    try:
+        fields = json.loads(metadata["config"])
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return ModelConfig(**{**fields, **lists})
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} carries a configuration this version cannot read: {error}") from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """All entries of the file's header; the tensors are not read."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, as stored."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+def _opened(path: Path) -> safe_open:
+    if not path.is_file():
+        raise CheckpointError(f"no weights file at {path}")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or not safetensors: {error}") from None
+
+
+def _restored(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value

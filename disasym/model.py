@@ -1,0 +1,216 @@
+"""DisAsymNet (arXiv 2307.02935, section 2): the classifier AsyC and the disentangler AsyD.
+
+Read top-down: presets, the whole network, its two halves, their parts. B = pairs, N = (H/32)·(W/32) tokens of width D.
+What the paper leaves open and how it was filled in stands in docs/adr/0002 and 0003.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from disasym.encoder import ENCODERS
+from disasym.errors import InputError
+from disasym.kernels import bilateral_attention
+from disasym.spec import STRIDE
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that shapes the network; stored in every checkpoint."""
+
+    encoder: str  # a name in ENCODERS
+    height: int  # H, pixels, a multiple of 32
+    width: int  # W, pixels, a multiple of 32
+    widths: tuple[int, int, int, int]  # channels of the encoder's stages at stride 4, 8, 16, 32; the last is D
+    blocks: int  # transformer blocks
+    heads: int  # attention heads; D is a multiple of it
+    decoder: tuple[int, int, int, int, int]  # channels of the decoder's stages at stride 16, 8, 4, 2, 1
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise InputError(f"unknown encoder {self.encoder!r}: choose one of {', '.join(ENCODERS)}")
+        if self.height % STRIDE or self.width % STRIDE:
+            raise InputError(f"height and width must be multiples of {STRIDE}, got {self.height}×{self.width}")
+        if self.widths[-1] % self.heads:
+            raise InputError(f"{self.widths[-1]} channels do not divide into {self.heads} heads")
+
+
+PRESETS = {
+    "paper": ModelConfig(
+        encoder="resnet18",
+        height=1024,
+        width=512,
+        widths=(64, 128, 256, 512),
+        blocks=12,
+        heads=8,
+        decoder=(256, 128, 64, 32, 16),
+    ),
+    "small": ModelConfig(
+        encoder="resnet18",
+        height=256,
+        width=128,
+        widths=(24, 48, 96, 192),
+        blocks=4,
+        heads=6,
+        decoder=(96, 48, 24, 12, 8),
+    ),
+}
+
+
+class ModelOutputs(NamedTuple):
+    """The five outputs of `disasym.spec`, as tensors."""
+
+    asymmetry: Tensor  # [B]
+    abnormal: Tensor  # [B, 2]
+    cam: Tensor  # [B, 2, H/32, W/32]
+    normal: Tensor  # [B, 2, H, W]
+    abnormality: Tensor  # [B, 2, H, W]
+
+
+class DisAsymNet(nn.Module):
+    """AsyC and AsyD together: views in, scores, CAM and both disentangled images out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.asyc = AsyC(config)
+        self.asyd = AsyD(config)
+
+    def forward(self, views: Tensor) -> ModelOutputs:
+        """views [B, 2, H, W] in [0, 1] → the outputs of `disasym.spec`, probabilities and images in [0, 1]."""
+        found = self.asyc(views)
+        normal, abnormality = self.asyd(views, found)
+        abnormal = found.abnormal.sigmoid()
+        return ModelOutputs(
+            asymmetry=found.asymmetry.sigmoid(),
+            abnormal=abnormal,
+            cam=found.cam * abnormal[..., None, None],  # a normal side stays cold
+            normal=normal,
+            abnormality=abnormality,
+        )
+
+
+class Classified(NamedTuple):
+    """What AsyC hands on."""
+
+    asymmetry: Tensor  # [B] logits
+    abnormal: Tensor  # [B, 2] logits
+    cam: Tensor  # [B, 2, H/32, W/32] in [0, 1], min–max scaled per side, not gated
+    features: list[Tensor]  # encoder features at stride 2, 4, 8, 16: [2B, C, ·, ·]
+    f_out: Tensor  # [2B, D, H/32, W/32]
+
+
+class AsyC(nn.Module):
+    """Encoder ψ_e, asymmetric transformer ψ_asyt and the two classifiers; weights shared by both sides."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim = config.widths[-1]
+        self.encoder = ENCODERS[config.encoder](config.widths)
+        self.blocks = nn.ModuleList(AsymmetricBlock(dim, config.heads) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(dim)
+        self.abnormality = nn.Linear(dim, 1)
+        self.asymmetry = nn.Linear(dim, 1)
+
+    def forward(self, views: Tensor) -> Classified:
+        *features, f = self.encoder(views.flatten(0, 1)[:, None])  # [2B, D, H/32, W/32]
+        rows, columns = f.shape[-2:]
+        tokens = f.flatten(2).transpose(1, 2)  # [2B, N, D]
+        tokens = tokens.reshape(-1, 2, *tokens.shape[1:])  # [B, 2, N, D]
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)  # [B, 2, N, D]
+
+        difference = (tokens[:, 0] - tokens[:, 1]).abs().mean(1)  # [B, D]
+        return Classified(
+            asymmetry=self.asymmetry(difference)[..., 0],
+            abnormal=self.abnormality(tokens.mean(2))[..., 0],
+            cam=class_activation(tokens, self.abnormality.weight[0]).reshape(-1, 2, rows, columns),
+            features=features,
+            f_out=tokens.flatten(0, 1).transpose(1, 2).reshape(f.shape),
+        )
+
+
+def class_activation(tokens: Tensor, weight: Tensor) -> Tensor:
+    """CAM of the abnormality classifier: M = minmax(ReLU(f_out · w)) over the tokens of each side.
+
+    tokens [B, 2, N, D], weight [D] → [B, 2, N] in [0, 1]; a side without positive evidence is all 0.
+    """
+    evidence = F.relu(tokens @ weight)  # [B, 2, N]
+    low = evidence.amin(-1, keepdim=True)
+    spread = evidence.amax(-1, keepdim=True) - low
+    return (evidence - low) / spread.clamp_min(1e-6)
+
+
+class AsymmetricBlock(nn.Module):
+    """One block of ψ_asyt: f ← f + FFN([f; SA; CA]), pre-normalised.
+
+    The concatenation is never built: W·[f; SA; CA] = W_f·f + W_a·[SA; CA], and `bilateral_attention`
+    already writes SA and CA side by side.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.fuse_f = nn.Linear(dim, dim)  # W_f
+        self.fuse_attention = nn.Linear(2 * dim, dim, bias=False)  # W_a
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, f: Tensor) -> Tensor:
+        normed = self.norm(f)  # [B, 2, N, D]
+        q, k, v = self.qkv(normed).reshape(*f.shape[:-1], 3, self.heads, -1).unbind(3)  # each [B, 2, N, h, d]
+        attention = bilateral_attention(q, k, v)  # [B, 2, N, 2·D]
+        change: Tensor = self.out(F.gelu(self.fuse_f(normed) + self.fuse_attention(attention)))
+        return f + change
+
+
+class AsyD(nn.Module):
+    """U-Net decoder ψ_g: f_out and the encoder's skips → x_n and x_ab; weights shared by both sides."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        skips = (config.widths[2], config.widths[1], config.widths[0], config.widths[0], 1)  # stride 16, 8, 4, 2, 1
+        inputs = (config.widths[3], *config.decoder[:-1])
+        self.stages = nn.ModuleList(
+            DecoderStage(below + skip, out) for below, skip, out in zip(inputs, skips, config.decoder, strict=True)
+        )
+        self.head = nn.Conv2d(config.decoder[-1], 2, kernel_size=1)
+        nn.init.zeros_(self.head.weight)
+        self.head.bias = nn.Parameter(torch.tensor([0.0, -3.0]))  # starts at x_n = x and x_ab ≈ 0
+
+    def forward(self, views: Tensor, found: Classified) -> tuple[Tensor, Tensor]:
+        x = views.flatten(0, 1)[:, None]  # [2B, 1, H, W]
+        y = found.f_out
+        for stage, skip in zip(self.stages, (*reversed(found.features), x), strict=True):
+            y = stage(F.interpolate(y, scale_factor=2.0, mode="nearest"), skip)
+        change, abnormality = self.head(y).chunk(2, dim=1)  # [2B, 1, H, W] each
+        breast = (x > 0).to(x.dtype)  # the background of both images is exactly 0
+        normal = (logit(x) + change).sigmoid() * breast
+        abnormality = abnormality.sigmoid() * breast
+        return normal.reshape(views.shape), abnormality.reshape(views.shape)
+
+
+def logit(x: Tensor) -> Tensor:
+    """ln(x / (1 − x)), with x kept 1/1024 away from 0 and 1 so that float16 holds it."""
+    x = x.clamp(1 / 1024, 1 - 1 / 1024)
+    return x.log() - (1 - x).log()
+
+
+class DecoderStage(nn.Module):
+    """Two 3×3 convolutions over the upsampled features and the encoder's skip."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, y: Tensor, skip: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(torch.cat([y, skip], dim=1))))
+        return F.relu(self.bn2(self.conv2(y)))
