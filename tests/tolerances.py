@@ -1,0 +1,44 @@
+"""How far two results that should be equal may differ, and why that far and no further.
+
+One row a comparison. A test that needs another tolerance adds a row with its reason; it never writes a bare number.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest absolute difference that a comparison accepts, and the reason for that number."""
+
+    absolute: float
+    reason: str
+
+
+TOLERANCES = {
+    "score, onnxruntime vs eager": Tolerance(
+        1e-4, "the export gate: float32 sums in another order over 12 blocks, after a sigmoid of slope at most 1/4"
+    ),
+    "image, onnxruntime vs eager": Tolerance(
+        1e-3, "the export gate: a quarter of one grey level of an 8-bit display; the decoder sums over more terms"
+    ),
+    "cam, onnxruntime vs eager": Tolerance(
+        1e-3, "the export gate: min-max scaling divides by the range of the map, which enlarges rounding"
+    ),
+    "swap law": Tolerance(
+        1e-5, "swapping the sides permutes the batch: other positions in the same matrix products, float32 rounding"
+    ),
+    "identical sides": Tolerance(
+        1e-5, "SA and CA of identical sides are the same products in another launch: float32 rounding"
+    ),
+    "monochrome1 score": Tolerance(
+        1e-3, "an inverted copy has the same pixels up to one float32 rounding; the percentile window may interpolate"
+    ),
+    "attention backends, float32": Tolerance(
+        1e-5, "softmax rows sum to 1, so the output is a mean of values of order 1: float32 rounding of N terms"
+    ),
+}
+
+
+def tolerance(comparison: str) -> float:
+    """The absolute tolerance of a row of the table; KeyError names a comparison that has none."""
+    return TOLERANCES[comparison].absolute
