@@ -1,0 +1,71 @@
+"""What a training run is told, and what of it must not change when it is resumed."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from disasym.errors import InputError
+from disasym.losses import LossWeights
+from disasym.model import PRESETS
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+MAY_CHANGE = ("out", "resume", "epochs", "device", "workers", "cache")  # without making it another experiment
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Defaults are the paper's (section 3): Adam, learning rate 1e-4, batch 8, 20 epochs, ×0.1 every 10."""
+
+    manifests: tuple[Path, ...]
+    out: Path
+    tumours: tuple[Path, ...] = ()  # banks; a pair takes its tumours from a bank of another dataset
+    preset: str = "paper"
+    epochs: int = 20
+    lr: float = 1e-4
+    lr_step: int = 10  # epochs after which the learning rate falls to a tenth
+    batch: int = 8  # pairs
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "fp32"  # bf16 and fp16: automatic mixed precision, weights stay float32
+    init: Path | None = None  # torchvision resnet18 ImageNet weights as safetensors
+    resume: bool = False
+    workers: int = 0  # data loading processes
+    cache: Path | None = None  # preprocessed pairs; None: inside `out`
+    losses: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise InputError(f"unknown preset {self.preset!r}: choose one of {', '.join(PRESETS)}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
+        if not self.manifests:
+            raise InputError("no manifest: give at least one with --manifest")
+        if self.losses.synthesis and not self.tumours:
+            raise InputError("the synthesis loss needs a tumour bank: give --tumours BANK, or --no-synthesis")
+        for name in ("epochs", "lr_step", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise InputError(f"lr must be positive, got {self.lr}")
+
+    def learning_rate(self, epoch: int) -> float:
+        """lr · 0.1^⌊epoch / lr_step⌋ for the epoch counted from 0."""
+        return self.lr * 0.1 ** (epoch // self.lr_step)
+
+    def as_json(self) -> str:
+        """All options, readable, in a fixed order."""
+        return json.dumps(asdict(self), default=str, indent=2)
+
+    def check_resumes(self, stored: str, where: Path) -> None:
+        """Refuse to continue another experiment.
+
+        Raises:
+            InputError: names the first option that differs, with both values.
+        """
+        before, now = json.loads(stored), json.loads(self.as_json())
+        for name in now:
+            if name not in MAY_CHANGE and before.get(name) != now[name]:
+                raise InputError(
+                    f"cannot resume {where}: {name} was {before.get(name)!r} and is now {now[name]!r};"
+                    " give the same options or another --out"
+                )
