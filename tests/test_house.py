@@ -108,8 +108,17 @@ def test_no_path_of_a_build_machine_is_written_down() -> None:
             assert not found.search(line), f"{path}:{number}: a path of one machine: {line.strip()[:100]}"
 
 
+def test_no_film_is_committed() -> None:
+    pictures = {".png", ".jpg", ".jpeg", ".pgm", ".tif", ".tiff", ".dcm", ".jp2", ".j2k"}
+    for path in tracked():
+        data = (ROOT / path).read_bytes()
+        assert data[128:132] != b"DICM", f"{path} is a DICOM file"
+        assert path.suffix.lower() not in pictures or path.parts[:2] == ("docs", "images"), f"{path} is a picture"
+        assert len(data) < 10_000_000, f"{path}: {len(data)} bytes; the repository holds code and one small model"
+
+
 def test_every_entry_of_the_readme_tree_exists() -> None:
-    block = re.search(r"^```text\ndisasym/\n.*?^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    block = re.search(r"^```text\ndisasym/ .*?^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     assert block, "README.md has no tree: a ```text block that starts with disasym/"
     folders: dict[int, Path] = {-1: Path()}
     for line in block.group().splitlines()[1:-1]:
