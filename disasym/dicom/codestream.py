@@ -1,0 +1,94 @@
+"""What a compressed stream says of itself, read from its own header: kind, size, components, bits.
+
+A decoder allocates what the stream asks for, whatever the DICOM header says, so this is compared first.
+JPEG: ITU-T T.81 annex B; JPEG-LS: T.87 annex C; JPEG 2000: T.800 annex A; HTJ2K: T.814 annex A.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from disasym.errors import ImageError
+
+LOSSLESS = (0xC3,)  # start-of-frame markers
+DCT = (0xC0, 0xC1)  # baseline, extended sequential
+JPEG_LS = (0xF7,)
+_FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+_ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
+_BOX_SIGNATURE = b"\x00\x00\x00\x0cjP  "
+_MAX_TILES = 65535
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A compressed stream and its own account of itself. `bits` is the precision of a sample."""
+
+    data: bytes
+    rows: int
+    columns: int
+    components: int
+    bits: int
+
+
+def parse_jpeg(data: bytes, frame_markers: tuple[int, ...]) -> Stream:
+    """Read the frame header of a JPEG or JPEG-LS stream.
+
+    Raises:
+        ImageError: not such a stream, another process than `frame_markers`, or no end marker.
+    """
+    if data[:2] != b"\xff\xd8":
+        raise ImageError("the stream does not begin as JPEG does: it is damaged, or its transfer syntax is wrong")
+    _check_end(data)
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF or marker in _ALONE:
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker in _FRAME_MARKERS:
+            if marker not in frame_markers:
+                raise ImageError(f"a JPEG process of another transfer syntax (marker FF{marker:02X})")
+            if at + 10 > len(data):
+                break
+            bits, rows, columns, components = struct.unpack_from(">BHHB", data, at + 4)
+            return Stream(data, rows, columns, components, bits)
+        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    raise ImageError("damaged: the JPEG stream has no frame header")
+
+
+def parse_j2k(data: bytes, high_throughput: bool) -> Stream:
+    """Read the SIZ segment of a JPEG 2000 codestream, taking it out of a JP2 file where someone wrapped it.
+
+    Raises:
+        ImageError: not such a stream, HTJ2K where plain JPEG 2000 is declared or the reverse, or no end marker.
+    """
+    if data[: len(_BOX_SIGNATURE)] == _BOX_SIGNATURE:
+        data = _unwrap(data)
+    if data[:4] != b"\xff\x4f\xff\x51" or len(data) < 44:
+        raise ImageError("the stream does not begin as JPEG 2000 does: it is damaged, or its transfer syntax is wrong")
+    _check_end(data)
+    capabilities, *sizes, components, depth = struct.unpack_from(">H8IHB", data, 6)
+    x, y, x_offset, y_offset, tile_x, tile_y, _, _ = sizes
+    if bool(capabilities & 0x4000) != high_throughput:
+        raise ImageError("HTJ2K and JPEG 2000 are mixed up between the stream and its transfer syntax")
+    if not tile_x or not tile_y or -(-x // tile_x) * -(-y // tile_y) > _MAX_TILES:
+        raise ImageError("damaged: the JPEG 2000 stream declares an impossible tiling")
+    return Stream(data, y - y_offset, x - x_offset, components, (depth & 0x7F) + 1)
+
+
+def _check_end(data: bytes) -> None:
+    """Both families end with FFD9; a fragment may add padding to an even length."""
+    if not data[-64:].rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise ImageError("truncated: the compressed stream has no end marker")
+
+
+def _unwrap(data: bytes) -> bytes:
+    """The contiguous codestream box of a JP2 file (T.800 annex I)."""
+    at = 0
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"jp2c":
+            return data[at + 8 :] if length == 0 else data[at + 8 : at + length]
+        if length < 8:
+            break
+        at += length
+    raise ImageError("damaged: the JP2 wrapper holds no codestream")

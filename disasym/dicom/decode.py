@@ -1,0 +1,142 @@
+"""One frame's bytes → its stored cells. One decoder for each transfer syntax, and never another one instead.
+
+A compressed stream states its own size: it must agree with the header before the decoder sees it (`codestream.py`).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import uid
+
+from disasym.dicom.codestream import DCT, JPEG_LS, LOSSLESS, Stream, parse_j2k, parse_jpeg
+from disasym.dicom.matrix import Matrix
+from disasym.errors import ImageError
+
+Cells = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # [rows, columns], the bits as stored
+Decoder = Callable[[bytes, Matrix], npt.NDArray[np.generic]]
+
+
+def decode(transfer_syntax: str, data: bytes, matrix: Matrix, word_vr: bool = False) -> Cells:
+    """Decode one frame to unsigned cells [rows, columns].
+
+    `word_vr`: the element is OW, which matters to 8-bit samples in a big-endian file (PS3.5 8.1.1 note).
+
+    Raises:
+        ImageError: unknown transfer syntax, a stream that contradicts it or the header, or a damaged stream.
+    """
+    if transfer_syntax == uid.ExplicitVRBigEndian:
+        return _big_endian(data, matrix, word_vr)
+    decoder = DECODERS.get(transfer_syntax)
+    if decoder is None:
+        raise ImageError(f"the transfer syntax {transfer_syntax} is not one that is read: {', '.join(DECODERS)}")
+    if transfer_syntax not in uid.UncompressedTransferSyntaxes and matrix.high_bit != matrix.bits_stored - 1:
+        raise ImageError(f"HighBit {matrix.high_bit} with BitsStored {matrix.bits_stored} in a compressed frame")
+    try:
+        cells = decoder(data, matrix)
+    except (ValueError, RuntimeError) as error:  # what imagecodecs raises for a damaged stream
+        kind = type(error).__name__
+        raise ImageError(f"damaged: the {uid.UID(transfer_syntax).name} stream cannot be decoded ({kind})") from None
+    if cells.shape != (matrix.rows, matrix.columns) or cells.dtype.kind not in "ui" or cells.dtype.itemsize > 2:
+        raise ImageError(
+            f"the header declares {matrix.rows}×{matrix.columns} and the stream decodes to "
+            f"{'×'.join(map(str, cells.shape))} of {cells.dtype}"
+        )
+    return cells.view(np.uint8) if cells.dtype.itemsize == 1 else cells.view(np.uint16)
+
+
+def _native(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
+    cells = np.frombuffer(data, "<u2" if matrix.bits_allocated == 16 else "u1", matrix.pixels)
+    return cells.reshape(matrix.rows, matrix.columns)
+
+
+def _big_endian(data: bytes, matrix: Matrix, word_vr: bool) -> Cells:
+    if matrix.bits_allocated == 8 and not word_vr:
+        return np.frombuffer(data, np.uint8, matrix.pixels).reshape(matrix.rows, matrix.columns)
+    words = np.frombuffer(data, ">u2").astype("<u2")
+    return words.view("<u2" if matrix.bits_allocated == 16 else "u1")[: matrix.pixels].reshape(
+        matrix.rows, matrix.columns
+    )
+
+
+def _rle(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
+    """PS3.5 annex G: one PackBits segment a byte of the cell, most significant first."""
+    import imagecodecs
+
+    segments = int.from_bytes(data[:4], "little")
+    if segments != matrix.bits_allocated // 8:
+        raise ImageError(f"the RLE stream has {segments} segments and {matrix.bits_allocated} bits need one a byte")
+    plain = imagecodecs.dicomrle_decode(data, np.dtype(f"<u{segments}"), out=matrix.frame_bytes)
+    if len(plain) != matrix.frame_bytes:
+        raise ImageError(f"the RLE stream holds {len(plain)} bytes and the header declares {matrix.frame_bytes}")
+    return _native(bytes(plain), matrix)
+
+
+def _jpeg_dct(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
+    """Baseline (8 bits) and extended (8 or 12 bits), libjpeg-turbo."""
+    import imagecodecs
+
+    return _array(imagecodecs.jpeg8_decode(_checked(parse_jpeg(data, DCT), matrix)))
+
+
+def _jpeg_lossless(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
+    """Lossless, any predictor, 2 to 16 bits, libjpeg-turbo 3."""
+    import imagecodecs
+
+    return _array(imagecodecs.jpeg8_decode(_checked(parse_jpeg(data, LOSSLESS), matrix)))
+
+
+def _jpeg_ls(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
+    """Lossless and near-lossless, CharLS."""
+    import imagecodecs
+
+    return _array(imagecodecs.jpegls_decode(_checked(parse_jpeg(data, JPEG_LS), matrix)))
+
+
+def _jpeg_2000(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
+    """OpenJPEG, one thread: files are what runs in parallel."""
+    import imagecodecs
+
+    return _array(imagecodecs.jpeg2k_decode(_checked(parse_j2k(data, high_throughput=False), matrix), numthreads=1))
+
+
+def _htj2k(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
+    """OpenJPH."""
+    import imagecodecs
+
+    return _array(imagecodecs.htj2k_decode(_checked(parse_j2k(data, high_throughput=True), matrix)))
+
+
+def _checked(stream: Stream, matrix: Matrix) -> bytes:
+    """The stream's bytes, once it agrees with the header."""
+    if (stream.rows, stream.columns, stream.components) != (matrix.rows, matrix.columns, 1):
+        raise ImageError(
+            f"the header declares {matrix.columns}×{matrix.rows}×1 and the stream "
+            f"{stream.columns}×{stream.rows}×{stream.components}: one of them lies"
+        )
+    if stream.bits > matrix.bits_allocated:
+        raise ImageError(f"the stream has {stream.bits} bits a sample and BitsAllocated is {matrix.bits_allocated}")
+    return stream.data
+
+
+def _array(decoded: object) -> npt.NDArray[np.generic]:
+    return np.asarray(decoded)
+
+
+DECODERS: dict[str, Decoder] = {
+    uid.ImplicitVRLittleEndian: _native,
+    uid.ExplicitVRLittleEndian: _native,
+    uid.DeflatedExplicitVRLittleEndian: _native,  # the data set is deflated, not the frame
+    uid.RLELossless: _rle,
+    uid.JPEGBaseline8Bit: _jpeg_dct,
+    uid.JPEGExtended12Bit: _jpeg_dct,
+    uid.JPEGLossless: _jpeg_lossless,
+    uid.JPEGLosslessSV1: _jpeg_lossless,
+    uid.JPEGLSLossless: _jpeg_ls,
+    uid.JPEGLSNearLossless: _jpeg_ls,
+    uid.JPEG2000Lossless: _jpeg_2000,
+    uid.JPEG2000: _jpeg_2000,
+    uid.HTJ2KLossless: _htj2k,
+    uid.HTJ2KLosslessRPCL: _htj2k,
+    uid.HTJ2K: _htj2k,
+}
