@@ -1,0 +1,58 @@
+"""Rows of a manifest → what the network sees."""
+
+import numpy as np
+
+from disasym.data.read import is_dicom, read_image
+from disasym.data.rows import ImageRow, PairRow
+from disasym.errors import ImageError
+from disasym.preprocess import Mammogram, Side, preprocess
+from disasym.spec import Array
+
+__all__ = ["load_mammogram", "load_pair", "read_image"]
+
+
+def load_mammogram(row: ImageRow, height: int, width: int) -> Mammogram:
+    """Read and preprocess one image into a frame of `height` × `width`.
+
+    A DICOM file says its pixel aspect and where the chest wall is; it must be of the side and view of its row.
+
+    Raises:
+        ImageError: the file cannot be read, is of another side or view than the manifest says, or shows no breast.
+    """
+    pixel_aspect, chest_wall = row.pixel_aspect, None
+    if is_dicom(row.path):
+        pixel_aspect, chest_wall = _dicom_facts(row)
+    try:
+        return preprocess(
+            read_image(row.path),
+            row.laterality,
+            row.view,
+            height,
+            width,
+            pixel_aspect=pixel_aspect,
+            chest_wall=chest_wall,
+        )
+    except ImageError as error:
+        text = str(error)
+        raise ImageError(text if str(row.path) in text else f"{row.path}: {text}") from error
+
+
+def load_pair(pair: PairRow, height: int, width: int) -> Array:
+    """`views` of one pair: float32 [2, height, width], right first. ImageError as `load_mammogram`."""
+    sides = [load_mammogram(row, height, width).pixels for row in (pair.right, pair.left)]
+    return np.stack(sides)
+
+
+def _dicom_facts(row: ImageRow) -> tuple[float, Side | None]:
+    from disasym.dicom import Skip, read_header  # pydicom loads slowly, and PNG archives do not need it
+
+    try:
+        header = read_header(row.path)
+    except Skip as skip:
+        raise ImageError(f"{row.path}: {skip.reason}") from skip
+    if (header.laterality, header.view) != (row.laterality, row.view):
+        raise ImageError(
+            f"{row.path}: the manifest says {row.laterality} {row.view}, the file {header.laterality} {header.view}; "
+            "correct the manifest"
+        )
+    return header.pixel_aspect, header.chest_wall

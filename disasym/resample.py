@@ -1,0 +1,48 @@
+"""Exact resampling of an image by two sparse matrices: area average when shrinking, linear when enlarging."""
+
+import numpy as np
+from scipy import sparse
+
+from disasym.spec import Array
+
+
+def resample_rows(image: Array, start: float, stop: float, count: int) -> Array:
+    """The rows from edge `start` to edge `stop` of `image` [h, w] as `count` rows: float32 [count, w]."""
+    first, last = int(np.floor(start)), int(np.ceil(stop))
+    weights = axis_weights(last - first, start - first, stop - first, count)
+    rows: Array = weights @ image[first:last]
+    return rows
+
+
+def resample_columns(image: Array, start: float, stop: float, count: int) -> Array:
+    """The columns from edge `start` to edge `stop` of `image` [h, w] as `count` columns: float32 [h, count]."""
+    return np.ascontiguousarray(resample_rows(np.ascontiguousarray(image.T), start, stop, count).T)
+
+
+def axis_weights(size: int, start: float, stop: float, count: int) -> sparse.csr_matrix:
+    """The matrix [count, size] that resamples an axis of `size` pixels; each of its rows sums to 1.
+
+    Pixel i covers [i, i + 1). Output pixel j covers [start + j·s, start + (j + 1)·s) with s = (stop − start) / count.
+    s ≥ 1: weight = overlap of the two / s, the exact area average. s < 1: linear interpolation at the output
+    pixel's centre, constant beyond the outer pixels' centres.
+    """
+    step = (stop - start) / count
+    if step >= 1.0:
+        edges = start + step * np.arange(count + 1)
+        left = np.floor(edges[:-1]).astype(np.intp)
+        taps = np.arange(int(np.ceil(step)) + 1)
+        columns = left[:, None] + taps  # [count, taps]
+        overlap = np.minimum(columns + 1, edges[1:, None]) - np.maximum(columns, edges[:-1, None])
+        weights = np.clip(overlap, 0.0, None)
+    else:
+        centre = np.clip(start + step * (np.arange(count) + 0.5) - 0.5, 0.0, size - 1.0)
+        left = np.minimum(np.floor(centre).astype(np.intp), max(size - 2, 0))
+        fraction = centre - left
+        columns = left[:, None] + np.arange(2)
+        weights = np.stack([1.0 - fraction, fraction], axis=1)
+    columns, weights = np.minimum(columns, size - 1), weights / weights.sum(axis=1, keepdims=True)
+    rows = np.repeat(np.arange(count), columns.shape[1])
+    shape = (count, size)
+    matrix = sparse.csr_matrix((weights.astype(np.float32).ravel(), (rows, columns.ravel())), shape=shape)
+    matrix.eliminate_zeros()
+    return matrix
