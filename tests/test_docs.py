@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import disasym
+
 ROOT = Path(__file__).resolve().parent.parent
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 
@@ -32,8 +34,9 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert [path.name[:4] for path in DECISIONS] == [f"{number:04d}" for number in range(1, len(DECISIONS) + 1)]
 
 
-def test_the_changelog_knows_the_version() -> None:
+def test_package_project_file_and_changelog_agree_on_the_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert version == disasym.__version__
     assert re.search(rf"^## \[{re.escape(version)}\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
 
 
