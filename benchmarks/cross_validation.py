@@ -125,6 +125,7 @@ def main() -> None:
                 epochs=arguments.epochs,
                 lr=arguments.lr,
                 lr_step=arguments.lr_step,
+                asyd_lr_factor=arguments.asyd_lr_factor,
                 batch=arguments.batch,
                 seed=arguments.seed,
                 precision=arguments.precision,
@@ -159,9 +160,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--datasets", default="cesm,mias")
     parser.add_argument("--preset", default="small")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--lr", type=float, default=5e-4)
-    parser.add_argument("--lr-step", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--lr-step", type=int, default=12)
+    parser.add_argument("--asyd-lr-factor", type=float, default=3.0)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="bf16")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from disasym import __version__
 from disasym.data.augment import augment
 from disasym.data.manifest import PairRow, load_pair
 from disasym.data.synthesis import synthesise
@@ -21,8 +22,9 @@ from disasym.spec import Array
 class PairStore:
     """`load_pair`, remembered as 16-bit .npy files named after what went in.
 
-    A file's name is the hash of both paths, sizes and modification times, the pixel aspects and the shape, so a
-    changed image is preprocessed again. 16 bits keep values to 8e-6, and the background exactly 0.
+    A file's name is the hash of disasym's version, both paths, sizes and modification times, the pixel aspects and
+    the shape, so a changed image or another preprocessing is computed anew. 16 bits keep values to 8e-6 and the
+    background at exactly 0.
     """
 
     def __init__(self, folder: Path, height: int, width: int) -> None:
@@ -41,7 +43,7 @@ class PairStore:
         return np.load(path).astype(np.float32) / np.float32(65535)
 
     def _key(self, pair: PairRow) -> str:
-        parts: list[object] = [self.height, self.width]
+        parts: list[object] = [__version__, self.height, self.width]
         for row in (pair.right, pair.left):
             stat = row.path.stat()
             parts += [row.path.resolve(), stat.st_size, stat.st_mtime_ns, row.pixel_aspect]

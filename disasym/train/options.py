@@ -22,6 +22,7 @@ class TrainOptions:
     preset: str = "paper"
     epochs: int = 20
     lr: float = 1e-4
+    asyd_lr_factor: float = 1.0  # AsyD learns this many times faster; short trainings need it (docs/adr/0008)
     lr_step: int = 10  # epochs after which the learning rate falls to a tenth
     batch: int = 8  # pairs
     seed: int = 0
@@ -45,8 +46,9 @@ class TrainOptions:
         for name in ("epochs", "lr_step", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.lr > 0:
-            raise InputError(f"lr must be positive, got {self.lr}")
+        for name in ("lr", "asyd_lr_factor"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
 
     def learning_rate(self, epoch: int) -> float:
         """lr · 0.1^⌊epoch / lr_step⌋ for the epoch counted from 0."""

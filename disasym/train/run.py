@@ -67,7 +67,8 @@ def fit(options: TrainOptions, training: Sequence[PairRow], validation: Sequence
         task = bar.add_task("", total=options.epochs * len(batches), completed=len(history) * len(batches))
         for epoch in range(len(history), options.epochs):
             batches.epoch, started = epoch, time.perf_counter()
-            step.set_learning_rate(options.learning_rate(epoch))
+            lr = options.learning_rate(epoch)
+            step.set_learning_rate(lr, lr * options.asyd_lr_factor)
             total = torch.zeros(len(LOSSES), device=options.device)
             for batch in data:
                 total += step(batch.to(options.device))
@@ -76,7 +77,7 @@ def fit(options: TrainOptions, training: Sequence[PairRow], validation: Sequence
             if not all(math.isfinite(value) for value in means.values()):
                 raise InputError(f"epoch {epoch + 1}: a loss is not finite ({means}); lower --lr below {options.lr}")
 
-            entry = {"epoch": float(epoch + 1), "lr": options.learning_rate(epoch), **means}
+            entry = {"epoch": float(epoch + 1), "lr": lr, **means}
             if validation:
                 scores = score(step.model, validation, store, options.batch, options.device)
                 entry |= {"auc_abnormal": scores.auc_abnormal(), "auc_asymmetry": scores.auc_asymmetry()}

@@ -20,16 +20,18 @@ class Step:
     def __init__(self, model: DisAsymNet, weights: LossWeights, precision: str, device: str) -> None:
         self.model, self.weights = model, weights
         self.frozen = FrozenCopy(model.asyc)
-        self.optimizer = torch.optim.Adam(model.parameters())
+        groups = [{"params": list(half.parameters())} for half in (model.asyc, model.asyd)]
+        self.optimizer = torch.optim.Adam(groups)
         self.refiner = torch.optim.Adam(model.asyc.parameters())
         self.kind = torch.device(device).type
         self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self.scalers = [torch.amp.GradScaler(self.kind, enabled=precision == "fp16") for _ in range(2)]
 
-    def set_learning_rate(self, lr: float) -> None:
-        for optimizer in (self.optimizer, self.refiner):
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+    def set_learning_rate(self, asyc: float, asyd: float) -> None:
+        """For the steps to come: one rate for AsyC in both objectives, one for AsyD."""
+        for group, lr in zip(self.optimizer.param_groups, (asyc, asyd), strict=True):
+            group["lr"] = lr
+        self.refiner.param_groups[0]["lr"] = asyc
 
     def __call__(self, batch: Batch) -> Tensor:
         """Update the weights once. Returns the unweighted losses in the order of LOSSES, [5], on the device."""
