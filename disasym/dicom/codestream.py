@@ -66,6 +66,7 @@ def parse_j2k(data: bytes, high_throughput: bool) -> Stream:
     if data[:4] != b"\xff\x4f\xff\x51" or len(data) < 44:
         raise ImageError("the stream does not begin as JPEG 2000 does: it is damaged, or its transfer syntax is wrong")
     _check_end(data)
+    _check_tile_parts(data)
     capabilities, *sizes, components, depth = struct.unpack_from(">H8IHB", data, 6)
     x, y, x_offset, y_offset, tile_x, tile_y, _, _ = sizes
     if bool(capabilities & 0x4000) != high_throughput:
@@ -79,6 +80,21 @@ def _check_end(data: bytes) -> None:
     """Both families end with FFD9; a fragment may add padding to an even length."""
     if not data[-64:].rstrip(b"\0").endswith(b"\xff\xd9"):
         raise ImageError("truncated: the compressed stream has no end marker")
+
+
+def _check_tile_parts(data: bytes) -> None:
+    """Walk the tile-parts by their lengths (Psot) up to the end marker: a cut stream decodes without any complaint."""
+    at, marker = 2, 0
+    while at + 12 <= len(data) and (marker := int.from_bytes(data[at : at + 2], "big")) != 0xFF90:
+        at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))  # main header, up to the first SOT
+    while marker == 0xFF90 and at + 12 <= len(data):
+        length = int.from_bytes(data[at + 6 : at + 10], "big")
+        if length == 0:  # the last tile-part: up to the end marker
+            return
+        at += max(12, length)
+        marker = int.from_bytes(data[at : at + 2], "big")
+    if marker != 0xFFD9 or at + 2 > len(data):
+        raise ImageError("truncated: the tile-parts of the JPEG 2000 stream are not all there")
 
 
 def _unwrap(data: bytes) -> bytes:

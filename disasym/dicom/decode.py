@@ -94,17 +94,19 @@ def _jpeg_ls(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
 
 
 def _jpeg_2000(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
-    """OpenJPEG, one thread: files are what runs in parallel."""
-    import imagecodecs
-
-    return _array(imagecodecs.jpeg2k_decode(_checked(parse_j2k(data, high_throughput=False), matrix), numthreads=1))
+    return _openjpeg(_checked(parse_j2k(data, high_throughput=False), matrix))
 
 
 def _htj2k(data: bytes, matrix: Matrix) -> npt.NDArray[np.generic]:
-    """OpenJPH."""
+    """OpenJPEG too: OpenJPH, hardly faster at full size, crashes the process on damaged streams."""
+    return _openjpeg(_checked(parse_j2k(data, high_throughput=True), matrix))
+
+
+def _openjpeg(data: bytes) -> npt.NDArray[np.generic]:
+    """OpenJPEG ≥ 2.5 with one thread: files are what runs in parallel."""
     import imagecodecs
 
-    return _array(imagecodecs.htj2k_decode(_checked(parse_j2k(data, high_throughput=True), matrix)))
+    return _array(imagecodecs.jpeg2k_decode(data, numthreads=1))
 
 
 def _checked(stream: Stream, matrix: Matrix) -> bytes:
@@ -116,6 +118,8 @@ def _checked(stream: Stream, matrix: Matrix) -> bytes:
         )
     if stream.bits > matrix.bits_allocated:
         raise ImageError(f"the stream has {stream.bits} bits a sample and BitsAllocated is {matrix.bits_allocated}")
+    if matrix.signed and stream.bits < matrix.bits_stored:
+        raise ImageError(f"signed pixels of {matrix.bits_stored} bits in a stream of {stream.bits}: the sign is lost")
     return stream.data
 
 

@@ -64,7 +64,7 @@ def _header(path: Path, file: DicomFile, include_processing: bool) -> Header:
         path=path,
         sop_uid=_uid(tags, "SOPInstanceUID"),
         study_uid=_uid(tags, "StudyInstanceUID"),
-        series_uid=tags.first("SeriesInstanceUID"),
+        series_uid=_uid(tags, "SeriesInstanceUID"),
         patient=patient,
         study_date=tags.first("StudyDate"),
         laterality=laterality,

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from pydicom.uid import UID, UncompressedTransferSyntaxes
 
-from disasym.dicom.reader import DicomFile, Skip
+from disasym.dicom.reader import DicomFile, PixelElement, Skip
 from disasym.dicom.tags import Tags
 from disasym.errors import ImageError
 
 MAX_PIXELS = 100_000_000  # the largest mammograms, film scanned at 43 µm, have 40 million
+MIN_BITS = 8
 INTEGER_PIXEL_DATA = 0x7FE00010
 
 
@@ -44,9 +45,7 @@ def read_matrix(file: DicomFile) -> Matrix:
         ImageError: contradictory, damaged or too large.
     """
     tags = file.tags
-    if file.pixels is None:
-        raise ImageError("no pixel data: the file is truncated, or its header was exported without the image")
-    if file.pixels.tag != INTEGER_PIXEL_DATA:
+    if file.pixel_header and file.pixel_header[0] != INTEGER_PIXEL_DATA:
         raise Skip("floating-point pixel data: not a mammogram as acquired")
     frames = int(tags.number("NumberOfFrames", 1))
     if frames > 1:
@@ -65,8 +64,10 @@ def read_matrix(file: DicomFile) -> Matrix:
         signed=tags.integer("PixelRepresentation") == 1,
         monochrome1=photometric == "MONOCHROME1",
     )
+    if matrix.bits_stored < MIN_BITS:
+        raise Skip(f"{matrix.bits_stored} bits a pixel: a drawing or a mask, not a mammogram")
     _check(matrix)
-    _check_bytes(matrix, file)
+    _check_bytes(matrix, file.locate_pixels(), file.transfer_syntax)
     return matrix
 
 
@@ -96,12 +97,11 @@ def _check(matrix: Matrix) -> None:
         )
 
 
-def _check_bytes(matrix: Matrix, file: DicomFile) -> None:
-    pixels = file.pixels
-    native = UID(file.transfer_syntax) in UncompressedTransferSyntaxes
-    if pixels is None or pixels.encapsulated == native:
+def _check_bytes(matrix: Matrix, pixels: PixelElement, transfer_syntax: str) -> None:
+    native = UID(transfer_syntax) in UncompressedTransferSyntaxes
+    if pixels.encapsulated == native:
         has = "is compressed" if native else "is not compressed"
-        raise ImageError(f"the pixel data {has}, against the transfer syntax {file.transfer_syntax}")
+        raise ImageError(f"the pixel data {has}, against the transfer syntax {transfer_syntax}")
     if native and pixels.length not in (matrix.frame_bytes, matrix.frame_bytes + matrix.frame_bytes % 2):
         raise ImageError(
             f"{matrix.columns}×{matrix.rows} pixels of {matrix.bits_allocated} bits need {matrix.frame_bytes} bytes "

@@ -7,7 +7,8 @@ Rules, in this order; a pair carries the name of the one that made it:
 3. `patient-date`: same patient, StudyDate and view; PatientID and StudyDate neither empty nor a placeholder.
 
 The same patient means the same PatientID, IssuerOfPatientID and PatientBirthDate. Two candidates for one breast in
-one group are ambiguous: the whole group is skipped. The outcome does not depend on the order of the input.
+one group are ambiguous, unless they are the same picture under two SOPInstanceUIDs: the whole group is skipped. The
+outcome does not depend on the order of the input.
 """
 
 from collections import defaultdict
@@ -21,6 +22,7 @@ from disasym.dicom.selection import Kind
 from disasym.spec import Laterality, View
 
 PairedBy = Literal["study", "cbis-ddsm-stem", "patient-date"]
+Picture = Callable[[Header], str]
 
 # Only images of one family are compared; within a family the first kind is preferred.
 FAMILIES: tuple[tuple[Kind, ...], ...] = (
@@ -48,8 +50,12 @@ class Pairing:
     skipped: tuple[tuple[Path, str], ...]  # (path, reason), sorted by path
 
 
-def pair(headers: Iterable[Header]) -> Pairing:
-    """Pair `headers`, which have one path each. Pure; O(n log n)."""
+def pair(headers: Iterable[Header], picture: Picture | None = None) -> Pairing:
+    """Pair `headers`, which have one path each; O(n log n).
+
+    `picture` returns a digest of a file's decoded picture. It is asked only where two files compete for one breast:
+    a copy under a new SOPInstanceUID (recompressed, anonymised, MONOCHROME1) then does not cost the pair.
+    """
     unique = {header.path: header for header in headers}
     waiting, skipped = _without_duplicates(sorted(unique.values(), key=lambda header: header.path))
     pairs: list[DicomPair] = []
@@ -63,7 +69,7 @@ def pair(headers: Iterable[Header]) -> Pairing:
             else:
                 groups[group_key, header.view].append(header)
         for group in groups.values():
-            outcome = _match(group, rule)
+            outcome = _match(group, rule, picture)
             pairs += outcome.pairs
             skipped += outcome.skipped
             left_over += outcome.waiting
@@ -79,19 +85,34 @@ class _Outcome:
     waiting: list[Header]
 
 
-def _match(group: list[Header], rule: PairedBy) -> _Outcome:
+def _match(group: list[Header], rule: PairedBy, picture: Picture | None) -> _Outcome:
     """Make at most one pair of the images of one woman and view."""
     for family in FAMILIES:
         right, left = (_best(group, side, family) for side in ("R", "L"))
         if not right or not left:
             continue
+        copies = _copies(right, picture) | _copies(left, picture)
+        right, left = ([header for header in side if header.path not in copies] for side in (right, left))
         if len(right) > 1 or len(left) > 1:
             reason = f"ambiguous: {len(right)} right and {len(left)} left {group[0].view} images match by {rule}"
             return _Outcome([], [(header.path, reason) for header in group], [])
         made = DicomPair(right[0], left[0], group[0].view, rule)
         rest = [header for header in group if header not in (made.right, made.left)]
-        return _Outcome([made], [(header.path, _passed_over(header)) for header in rest], [])
+        return _Outcome([made], [(header.path, copies.get(header.path, _passed_over(header))) for header in rest], [])
     return _Outcome([], [], group)
+
+
+def _copies(candidates: list[Header], picture: Picture | None) -> dict[Path, str]:
+    """The candidates whose picture an earlier one (by path) has too, with the reason to skip them."""
+    if picture is None or len(candidates) < 2:
+        return {}
+    first: dict[str, Path] = {}
+    copies = {}
+    for header in sorted(candidates, key=lambda candidate: candidate.path):
+        original = first.setdefault(picture(header), header.path)
+        if original != header.path:
+            copies[header.path] = f"duplicate of {original} (the same picture under another SOPInstanceUID)"
+    return copies
 
 
 def _best(group: list[Header], side: Laterality, family: tuple[Kind, ...]) -> list[Header]:
@@ -148,7 +169,7 @@ RULES: dict[PairedBy, Callable[[Header], Hashable | None]] = {
 
 
 def _passed_over(header: Header) -> str:
-    return f"a {header.kind} image, and the pair was made of images preferred to it"
+    return f"passed over ({header.kind}): the pair is made of images that are preferred to it"
 
 
 def _alone(header: Header) -> str:

@@ -61,7 +61,15 @@ def read_patient(tags: Tags) -> Patient:
     Raises:
         Skip: a CBIS-DDSM lesion crop or mask (`…_LEFT_CC_1`).
     """
-    patient_id = tags.first("PatientID")
+    return identify(tags.first("PatientID"), tags.first("IssuerOfPatientID"), tags.first("PatientBirthDate"))
+
+
+def identify(patient_id: str, issuer: str = "", birth_date: str = "") -> Patient:
+    """The identity behind these values.
+
+    Raises:
+        Skip: as `read_patient`.
+    """
     match = _CBIS.fullmatch(patient_id)
     stem = None
     if match:
@@ -69,4 +77,4 @@ def read_patient(tags: Tags) -> Patient:
         if lesion:
             raise Skip("a CBIS-DDSM lesion crop or mask, not a whole mammogram")
         stem = CbisStem(patient, "R" if side == "RIGHT" else "L", "CC" if view == "CC" else "MLO")
-    return Patient(patient_id, tags.first("IssuerOfPatientID"), tags.first("PatientBirthDate"), stem)
+    return Patient(patient_id, issuer, birth_date, stem)

@@ -68,8 +68,8 @@ def _read_frame(path: Path) -> _Frame:
         with quiet():
             matrix = read_matrix(file)
             grey = read_grey(file.tags, matrix)
-        word_vr = file.pixels is not None and file.pixels.word_vr
-        return _Frame(file.transfer_syntax, file.pixel_bytes(), word_vr, grey)
+        pixels = file.locate_pixels()
+        return _Frame(file.transfer_syntax, file.read_pixels(pixels), pixels.word_vr, grey)
 
 
 def _with_path(path: Path, error: ImageError) -> str:

@@ -65,15 +65,24 @@ class DicomFile:
     """An open file: valid only inside `open_dicom`."""
 
     transfer_syntax: str
-    little_endian: bool
     tags: Tags
-    pixels: PixelElement | None
     stream: BinaryIO
+    pixel_header: tuple[int, str | None, int, int] | None  # tag, VR, declared length, offset of the value
 
-    def pixel_bytes(self) -> bytes:
-        """The bytes of the frame, fragments joined (PS3.5 A.4). Allocates `pixels.length` bytes."""
+    def locate_pixels(self) -> PixelElement:
+        """Find the bytes of the pixel data and check that the file holds all of them.
+
+        Raises:
+            ImageError: absent or truncated.
+        """
+        if self.pixel_header is None:
+            raise ImageError("no pixel data: the file is truncated, or was exported without its image")
+        return _locate(self.stream, *self.pixel_header)
+
+    def read_pixels(self, pixels: PixelElement) -> bytes:
+        """The bytes of the frame, fragments joined (PS3.5 A.4)."""
         parts = []
-        for offset, length in self.pixels.fragments if self.pixels else ():
+        for offset, length in pixels.fragments:
             self.stream.seek(offset)
             parts.append(self.stream.read(length))
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -93,7 +102,7 @@ def open_dicom(path: Path) -> Iterator[DicomFile]:
             file.seek(0)
             if size == 0:
                 raise ImageError("the file is empty (0 bytes): copy it again from its source")
-            yield _read(cast(BinaryIO, _Clipped(file, size)))
+            yield _read(_Clipped(file, size), path.suffix.lower() in (".dcm", ".dicom"))
     except Skip:
         raise
     except ImageError as error:
@@ -123,25 +132,31 @@ def quiet() -> Iterator[None]:
             logger.removeFilter(not_mine)
 
 
-def _read(stream: BinaryIO) -> DicomFile:
+def _read(clipped: "_Clipped", named_dicom: bool) -> DicomFile:
+    stream = cast(BinaryIO, clipped)
     with quiet():
         try:
             read_preamble(stream, False)
         except InvalidDicomError:
+            if named_dicom:
+                raise ImageError("named as DICOM, without its DICM prefix at byte 128: damaged or cut off") from None
             raise Skip("not a DICOM file (no DICM prefix at byte 128)") from None
+        clipped.short = False
         meta = Tags(read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group != 2))
         if meta.first("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             raise Skip("a DICOMDIR: an index of files, not an image")
         syntax = meta.first("TransferSyntaxUID")
         if not syntax:
             raise ImageError("no TransferSyntaxUID in the file meta information: the file cannot be decoded")
+        if not set(syntax) <= set("0123456789."):
+            raise ImageError("damaged: TransferSyntaxUID is not a UID (PS3.5 9.1)")
         if syntax == DeflatedExplicitVRLittleEndian:
-            stream = _inflate(stream.read())
-        little = syntax != ExplicitVRBigEndian
-        return _read_data_set(stream, syntax, little)
+            clipped = _inflate(stream.read())
+        return _read_data_set(clipped, syntax)
 
 
-def _read_data_set(stream: BinaryIO, syntax: str, little: bool) -> DicomFile:
+def _read_data_set(clipped: "_Clipped", syntax: str) -> DicomFile:
+    stream = cast(BinaryIO, clipped)
     found: tuple[int, str | None, int, int] | None = None
 
     def at_pixels(tag: int, vr: str | None, length: int) -> bool:
@@ -151,14 +166,14 @@ def _read_data_set(stream: BinaryIO, syntax: str, little: bool) -> DicomFile:
         found = (int(tag), vr, length, stream.tell())
         return True
 
-    implicit = syntax == ImplicitVRLittleEndian
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     data_set: Dataset = read_dataset(stream, implicit, little, stop_when=at_pixels, specific_tags=list(_WANTED))
-    pixels = _locate(stream, *found) if found else None
-    return DicomFile(syntax, little, Tags(data_set), pixels, stream)
+    if clipped.short:
+        raise ImageError("truncated: the file ends inside its header")
+    return DicomFile(syntax, Tags(data_set), stream, found)
 
 
 def _locate(stream: BinaryIO, tag: int, vr: str | None, length: int, offset: int) -> PixelElement:
-    """Find the bytes of the pixel data and check that the file holds all of them."""
     end = stream.seek(0, io.SEEK_END)
     if length != UNDEFINED:
         if offset + length > end:
@@ -191,7 +206,7 @@ def _items(stream: BinaryIO, offset: int, end: int) -> list[tuple[int, int]]:
     raise ImageError(f"the pixel data has more than {MAX_FRAGMENTS} fragments: refused as unsafe")
 
 
-def _inflate(data: bytes) -> BinaryIO:
+def _inflate(data: bytes) -> "_Clipped":
     """Inflate a deflated data set (PS3.5 A.5: raw deflate), refusing one that grows without bound."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -201,7 +216,7 @@ def _inflate(data: bytes) -> BinaryIO:
     if not inflater.eof:
         why = f"grows beyond {MAX_INFLATED} bytes" if len(plain) >= MAX_INFLATED else "is truncated"
         raise ImageError(f"the deflated data set {why}: refused")
-    return io.BytesIO(plain)
+    return _Clipped(io.BytesIO(plain), len(plain))
 
 
 class _Clipped:
@@ -209,12 +224,16 @@ class _Clipped:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size = file, size
+        self.short = False  # less was there than was asked for: the file ends inside an element
 
     def read(self, count: int = -1) -> bytes:
         left = max(0, self._size - self._file.tell())
+        at_end = left == 0 and count == 8  # pydicom looks for the head of another element, which is no fault
+        self.short = self.short or (left < count and not at_end)
         return self._file.read(left if count < 0 else min(count, left))
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.short = self.short or (whence == io.SEEK_SET and offset > self._size)
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
@@ -227,7 +246,7 @@ def _tags(*keywords: str) -> frozenset[int]:
     return frozenset(tag for tag in tags if tag is not None)
 
 
-# Only these are read: no name, address or comment ever enters memory. PatientID and PatientBirthDate serve to keep
+# Only these are kept: no name, address or comment. PatientID and PatientBirthDate serve to keep
 # two women apart and leave only as a hash.
 _WANTED = _tags(
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "Modality", "ImageType"),
@@ -239,5 +258,5 @@ _WANTED = _tags(
     *("BitsStored", "HighBit", "PixelRepresentation", "PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"),
     *("NominalScannedPixelSpacing", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope"),
     *("RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
-    *("PresentationLUTShape", "PixelIntensityRelationship"),
+    *("PresentationLUTShape",),
 )

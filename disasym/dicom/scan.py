@@ -1,13 +1,15 @@
 """A folder → its pairs, and one fate with a reason for every file in it."""
 
+import hashlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from disasym.dicom.header import Header, read_header
 from disasym.dicom.pairing import DicomPair, pair
+from disasym.dicom.pixels import read_pixels
 from disasym.dicom.reader import Skip
 from disasym.errors import ImageError, InputError
 
@@ -31,11 +33,20 @@ class Scan:
     fates: tuple[Fate, ...]  # one for each file, sorted by path
 
 
-def scan(source: Path, include_processing: bool = False) -> Scan:
+def scan(
+    source: Path,
+    include_processing: bool = False,
+    exclude: Path | None = None,
+    on_file: Callable[[Path], None] | None = None,
+) -> Scan:
     """Read the headers of `source`, a folder (searched in depth) or one file, and pair them.
 
     Deterministic: sorted by path. Links to files and folders are followed, each folder is entered once. Hidden files
     and what is not a regular file are listed and not opened.
+
+    Args:
+        exclude: a folder in `source` that is neither entered nor listed, such as one that results are written to.
+        on_file: called with each file before its header is read.
 
     Raises:
         InputError: `source` does not exist.
@@ -44,17 +55,19 @@ def scan(source: Path, include_processing: bool = False) -> Scan:
         raise InputError(f"{source} does not exist: name a folder of DICOM files, or one file")
     fates: list[Fate] = []
     headers: list[Header] = []
-    for found in _files(source):
+    for found in _files(source, exclude):
         if isinstance(found, Fate):
             fates.append(found)
             continue
+        if on_file is not None:
+            on_file(found)
         try:
             headers.append(read_header(found, include_processing))
         except Skip as skip:
             fates.append(Fate(found, "skipped", skip.reason))
         except ImageError as error:
             fates.append(Fate(found, "failed", str(error).removeprefix(f"{found}: ")))
-    pairing = pair(headers)
+    pairing = pair(headers, _picture)
     fates += [Fate(path, "skipped", reason) for path, reason in pairing.skipped]
     for made in pairing.pairs:
         reason = f"paired by {made.paired_by}"
@@ -62,16 +75,26 @@ def scan(source: Path, include_processing: bool = False) -> Scan:
     return Scan(pairing.pairs, tuple(sorted(fates, key=lambda fate: fate.path)))
 
 
-def _files(source: Path) -> Iterator[Path | Fate]:
+def _picture(header: Header) -> str:
+    """Digest of the decoded picture; of the path where it cannot be decoded, so that it equals no other."""
+    try:
+        pixels = read_pixels(header.path)
+    except ImageError:
+        return str(header.path)
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+def _files(source: Path, exclude: Path | None = None) -> Iterator[Path | Fate]:
     """Every file under `source`, or the fate of what is not one that can be opened.
 
     Linked folders wait until all real ones were entered, so that a file is listed under its own path and not under
     that of a link to it; a folder is known by device and inode, so a loop of links ends.
     """
     if not source.is_dir():
-        yield _regular(source) or source
+        yield source if source.is_file() else Fate(source, "skipped", "not a regular file")
         return
     entered: set[tuple[int, int]] = set()
+    left_out = _identity(exclude) if exclude is not None and exclude.is_dir() else None
     links: list[Path] = [source]
     while links:
         link = links.pop(0)
@@ -88,12 +111,13 @@ def _files(source: Path) -> Iterator[Path | Fate]:
                 yield Fate(folder, "failed", f"the folder cannot be listed: {error.strerror}")
                 continue
             for entry in entries:
-                if not entry.is_dir():
-                    yield _regular(entry) or entry
-                elif entry.is_symlink():
-                    links.append(entry)
+                found = _look(entry)
+                if found == "folder" and _identity(entry) == left_out:
+                    continue
+                if found == "folder":
+                    (links if entry.is_symlink() else folders).append(entry)
                 else:
-                    folders.append(entry)
+                    yield entry if found == "file" else found
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -101,12 +125,14 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _regular(path: Path) -> Fate | None:
-    """The fate of what must not be opened; None for a regular file."""
-    if path.name.startswith("."):
-        return Fate(path, "skipped", "a hidden file of the operating system or of another program")
+def _look(path: Path) -> Literal["file", "folder"] | Fate:
+    """What `path` is, without opening it; the fate of what must not be opened."""
+    if path.name.startswith(".") or path.name == "__MACOSX":
+        return Fate(path, "skipped", "hidden: of the operating system or of another program")
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return Fate(path, "failed", f"cannot be opened: {error.strerror}")
-    return None if stat.S_ISREG(mode) else Fate(path, "skipped", "not a regular file")
+        return Fate(path, "failed", f"cannot be opened: {error.strerror or type(error).__name__}")
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else Fate(path, "skipped", "not a regular file")

@@ -97,6 +97,5 @@ def _modifiers(tags: Tags) -> set[str]:
     found = set()
     for view in tags.items("ViewCodeSequence"):
         found |= {coded(item, MODIFIERS) or "unknown" for item in view.items("ViewModifierCodeSequence")}
-    found |= {coded(item, MODIFIERS) or "unknown" for item in tags.items("ViewModifierCodeSequence")}
     word = view_word(tags.first("ViewPosition"))
     return found | {"implant displaced"} if word and word[2] else found
