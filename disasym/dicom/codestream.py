@@ -1,6 +1,8 @@
 """What a compressed stream says of itself, read from its own header: kind, size, components, bits.
 
 A decoder allocates what the stream asks for, whatever the DICOM header says, so this is compared first.
+A stream cut short has no end marker; JPEG 2000 also states the length of its parts. Neither family carries a check
+sum, so a flipped bit inside the coded samples changes the picture without a word, in any decoder.
 JPEG: ITU-T T.81 annex B; JPEG-LS: T.87 annex C; JPEG 2000: T.800 annex A; HTJ2K: T.814 annex A.
 """
 
