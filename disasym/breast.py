@@ -18,11 +18,17 @@ Mask = npt.NDArray[np.bool_]
 
 WORKING_HEIGHT = 512  # rows of the reduced copy on which the mask is found: 0.4 mm a pixel on a 24 cm film
 BINS = 256
-OPENING = 0.012  # radius of the opening, in image heights: wider than a film edge or the stroke of a letter
+OPENING = 0.02  # radius of the opening, in image heights: wider than a film edge or the stroke of a letter
 SMALLEST_BREAST = 0.01  # of the image's area
-NOISE = 4.0  # standard deviations of the film base above which a pixel is not film base
+NOISE = 0.99  # quantile of the film base's grey levels above which its noise and glow end
+STEP = 0.01  # above that quantile, of the way from film base to tissue
+RISE = 0.04  # above the film base's median, of the way to tissue: the skin line is dim
+FRAME = 0.03  # widest white frame at top or bottom that is taken off, in image heights
+LEAST_BACKGROUND = 0.1  # of a row, to tell a frame from the breast itself
+SMALL_HOLE = 0.01  # of the image's area
+MARGIN = 0.05  # image heights around everything bright that say nothing about the film base: skin line and halos
+LEAST_BASE = 0.01  # of the image
 BLANK = 0.08  # normalised grey level, after the square root, of columns outside of the film
-RISE = 0.25  # of the way from the film base to the tissue's median (of square roots): the skin line is dim
 
 
 def breast_mask(image: Array) -> Mask:
@@ -60,17 +66,18 @@ def find_breast(image: Array) -> Mask:
     """`breast_mask` at the resolution of `image`, which should be about WORKING_HEIGHT rows.
 
     1. x = √ of the grey levels between their 1st and 99th percentile, clipped to [0, 1].
-    2. Otsu's threshold T on x splits dark from bright; film base b and noise σ are median and 1.48·MAD of the
-       dark part that is not constant padding, m the median of the bright part.
-    3. tissue = x > min(T, b + max(NOISE·σ, RISE·(m − b))), a threshold low enough to keep the skin line.
-    4. Opening by a disc of OPENING heights, which cuts labels and film edges off; the largest component that is not
-       a frame; grown back by one disc inside the tissue; holes filled.
+    2. Otsu's threshold T on x splits dark from bright. The film base is what is dark, away from anything bright, and
+       not constant padding: median b, quantile n at NOISE; m is the median of the bright part (b, n, m as grey levels).
+    3. tissue = x > min(T, √max(b + RISE·(m − b), n + STEP·(m − b))), low enough to keep the skin line.
+    4. White frames at top and bottom taken off, small black holes filled.
+    5. Opening by a disc of OPENING heights, which cuts off labels and film edges; the largest component; grown back
+       by one disc inside the tissue, which restores nipple and corners; holes filled.
     """
     x = _normalised(image)
-    tissue = x > _threshold(x)
-    radius = max(1.0, OPENING * max(image.shape))
-    core = _open(tissue, radius)
-    core = _largest(core)
+    split = _otsu(x)
+    tissue = _without_frames(x > _skin_level(x, split), x > split)
+    radius = max(1.0, OPENING * image.shape[0])
+    core = _largest(_open(_without_small_holes(tissue), radius))
     grown = _dilate(core, radius) & tissue
     mask: Mask = ndimage.binary_fill_holes(_largest(grown))
     if mask.sum() < SMALLEST_BREAST * mask.size:
@@ -102,17 +109,16 @@ def _normalised(image: Array) -> Array:
     return x
 
 
-def _threshold(x: Array) -> float:
-    """The grey level above which a pixel is tissue: step 3 of `find_breast`."""
-    split = _otsu(x)
+def _skin_level(x: Array, split: float) -> float:
+    """The value of x above which a pixel is tissue: step 3 of `find_breast`."""
     bright = x > split
-    base = x[~bright & ~_padding(x)]
-    if base.size == 0:
+    away = ndimage.distance_transform_edt(~bright) > MARGIN * x.shape[0]
+    base = x[away & ~_padding(x)]
+    if base.size < LEAST_BASE * x.size:
         base = x[~bright]
-    b = float(np.median(base))
-    sigma = 1.4826 * float(np.median(np.abs(base - b)))
-    rise = RISE * (float(np.median(x[bright])) - b)
-    return min(split, b + max(NOISE * sigma, rise))
+    b, noise = np.quantile(base, [0.5, NOISE]) ** 2  # film noise and tissue add up in grey levels, not in their roots
+    rise = float(np.median(x[bright])) ** 2 - b
+    return min(split, float(np.sqrt(max(b + RISE * rise, noise + STEP * rise))))
 
 
 def _otsu(x: Array) -> float:
@@ -136,6 +142,30 @@ def _padding(x: Array) -> Mask:
     columns = np.quantile(x, 0.95, axis=0) <= BLANK
     padding: Mask = rows[:, None] | columns[None, :]
     return padding
+
+
+def _without_frames(tissue: Mask, bright: Mask) -> Mask:
+    """`tissue` without the rows at top and bottom that are bright where the image further in is background.
+
+    Left and right are left alone: there the breast itself stands on the border, and the skin of the abdomen below it.
+    """
+    kept = tissue.copy()
+    depth = min(len(tissue) - 1, max(1, round(FRAME * len(tissue))))
+    for turn in (slice(None), slice(None, None, -1)):
+        background = ~tissue[turn][depth]
+        if background.mean() >= LEAST_BACKGROUND:
+            framed = np.flatnonzero(bright[turn][:depth, background].mean(axis=1) > 0.5)
+            kept[turn][: framed.max(initial=-1) + 1] = False
+    return kept
+
+
+def _without_small_holes(mask: Mask) -> Mask:
+    """Holes of up to SMALL_HOLE filled: texture clipped to black. A frame around the film encloses more than that."""
+    labels, _ = ndimage.label(~mask)
+    small = np.bincount(labels.ravel()) <= SMALL_HOLE * mask.size
+    small[0] = True
+    filled: Mask = small[labels]
+    return filled
 
 
 def _open(mask: Mask, radius: float) -> Mask:
