@@ -1,0 +1,132 @@
+"""`disasym infer`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from disasym.infer import Summary
+
+SHOWN = 10  # failed files that are listed without --verbose
+
+EPILOG = """\b
+Examples:
+  disasym infer exams/ --out report/
+  disasym infer exams/ --out report/ --model exports/inbreast --device cuda --batch 32
+  disasym infer manifest.csv --out report/ --write scores
+
+\b
+Exit code:
+  0  every file was used, or skipped with a reason (see files.csv)
+  1  some files failed; all others were read
+  2  the command was wrong: no such folder or model, nothing was read
+"""
+
+
+@click.command("infer", epilog=EPILOG)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="Export folder, or weights (.safetensors, with PyTorch).  [default: $DISASYM_MODEL, else the bundled"
+    " demonstration]",
+)
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="What runs the model: onnxruntime, eager, or auto for the fastest that the model has a file for.",
+)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--batch", type=click.IntRange(1), default=4, show_default=True, help="Pairs in one run of the engine.")
+@click.option("--workers", type=click.IntRange(1), help="Pairs decoded at a time.  [default: one a core]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the engine on the CPU.  [default: one a core]")
+@click.option(
+    "--write",
+    default="scores,panels",
+    show_default=True,
+    metavar="LIST",
+    help="What to write, separated by commas: scores (always written), panels (one PNG a pair).",
+)
+@click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar and no summary.")
+@click.option("--verbose", "-v", is_flag=True, help="List every skipped and failed file with its reason.")
+@click.pass_context
+def infer_command(
+    context: click.Context,
+    folder: Path,
+    out: Path,
+    model: Path | None,
+    engine: str,
+    device: str,
+    batch: int,
+    workers: int | None,
+    threads: int | None,
+    write: str,
+    include_processing: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Score every pair of mammograms in FOLDER.
+
+    FOLDER is searched in depth for DICOM files, whatever they are called. It may also be one DICOM file, or a manifest
+    (.csv) of PNG, PGM or TIFF images. Right and left of one view of one examination are compared.
+
+    OUT gets results.csv and results.jsonl (one row a pair), files.csv (what became of every file, and why) and
+    images/ (original, heat map, normal and abnormality of both breasts). Tables of an earlier run are replaced.
+    No name, identifier or birth date of a patient is written.
+    """
+    from disasym.infer import InferOptions, infer
+
+    summary = infer(
+        InferOptions(
+            source=folder,
+            out=out,
+            model=model,
+            engine=engine,
+            device=device,
+            batch=batch,
+            workers=workers,
+            threads=threads,
+            write=tuple(name.strip() for name in write.split(",") if name.strip()),
+            include_processing=include_processing,
+            quiet=quiet,
+        )
+    )
+    if not quiet:
+        click.echo(described(summary))
+    listed(summary, verbose)
+    context.exit(summary.exit_code)
+
+
+def described(summary: "Summary") -> str:
+    """What a run did, one fact a line."""
+    counts = ", ".join(f"{summary.count(fate)} {fate}" for fate in ("used", "skipped", "failed"))
+    rate = f", {summary.scored / summary.seconds:.2f} pairs/s" if summary.scored else ""
+    facts = {
+        "pairs": f"{summary.scored} scored in {summary.seconds:.1f} s{rate}",
+        "files": counts,
+        "model": f"{summary.model_sha256[:12]} on {summary.engine}",
+        "results": f"{printable(summary.out)} (results.csv, results.jsonl, files.csv)",
+    }
+    if not summary.scored:
+        facts["pairs"] = "no mammogram pairs found: files.csv says why each file was not used"
+    return "\n".join(f"{name:<9}{value}" for name, value in facts.items())
+
+
+def listed(summary: "Summary", verbose: bool) -> None:
+    """Print failed files to standard error; with `verbose` all of them, and the skipped ones."""
+    failed = [fate for fate in summary.fates if fate.fate == "failed"]
+    for fate in summary.fates if verbose else failed[:SHOWN]:
+        if fate.fate != "used":
+            click.echo(f"{fate.fate}  {printable(fate.path)}: {fate.reason}", err=True)
+    if not verbose and len(failed) > SHOWN:
+        click.echo(f"… and {len(failed) - SHOWN} more: see files.csv", err=True)
+
+
+def printable(path: Path) -> str:
+    """A path that a terminal can show: what is not printable or not text is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(path))

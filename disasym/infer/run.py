@@ -1,0 +1,161 @@
+"""The whole of `disasym infer`: find pairs, decode, score, draw, write; every file ends with one fate."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from disasym.dicom import Fate
+from disasym.engines import Engine, load
+from disasym.engines.base import usable_cores
+from disasym.errors import InputError
+from disasym.infer.fates import final_fates
+from disasym.infer.jobs import Work, find_work
+from disasym.infer.panels import write_panel
+from disasym.infer.progress import Display, display
+from disasym.infer.results import ResultFiles, panel_name, row_of, write_fates
+from disasym.infer.stages import Failed, Scored, load_all, score_all
+
+WRITABLE = ("scores", "panels")
+
+
+@dataclass(frozen=True)
+class InferOptions:
+    """What a run is told."""
+
+    source: Path  # a folder of DICOM files, one DICOM file, or a manifest .csv
+    out: Path
+    model: Path | None = None  # None: see `default_model`
+    engine: str = "auto"
+    device: str = "cpu"
+    batch: int = 4  # pairs in one run of the engine
+    workers: int | None = None  # files decoded at a time; None: one a usable core
+    threads: int | None = None  # of the engine; None: one a usable core
+    write: tuple[str, ...] = WRITABLE  # scores are always written
+    include_processing: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        unknown = [name for name in self.write if name not in WRITABLE]
+        if unknown:
+            raise InputError(f"cannot write {', '.join(unknown)}: choose from {', '.join(WRITABLE)}")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    out: Path
+    scored: int  # pairs with a result
+    fates: tuple[Fate, ...]  # one a file, sorted by path; paths relative to the source
+    seconds: float  # from the first pair to the last row
+    engine: str
+    model_sha256: str
+
+    def count(self, fate: str) -> int:
+        """Files with this fate."""
+        return sum(each.fate == fate for each in self.fates)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all used, or skipped with a reason. 1: some failed."""
+        return 1 if self.count("failed") else 0
+
+
+def infer(options: InferOptions) -> Summary:
+    """Score every pair of `options.source` and write the results into `options.out`.
+
+    A file that cannot be used never stops a run: it is in `Summary.fates` and files.csv with its reason.
+
+    Raises:
+        InputError: the source does not exist, or the results cannot be written.
+        ManifestError, EngineError, MissingExtraError, CheckpointError: see `read_manifest` and `engines.load`.
+    """
+    model = options.model or default_model()
+    with (
+        load(model, options.engine, options.device, options.threads) as engine,
+        display(options.quiet) as shown,
+    ):
+        work = find_work(options.source, options.out, options.include_processing, shown.file)
+        shown.pairs(len(work.jobs))
+        with ResultFiles(options.out) as results:
+            started = time.perf_counter()
+            failures = _run(work, engine, results, options, shown)
+            seconds = time.perf_counter() - started
+        fates = final_fates(work, failures)
+        write_fates(options.out, fates)
+        return Summary(
+            out=options.out,
+            scored=len(work.jobs) - len(failures),
+            fates=fates,
+            seconds=seconds,
+            engine=engine.name,
+            model_sha256=engine.info.model_sha256,
+        )
+
+
+def default_model() -> Path:
+    """$DISASYM_MODEL, else the demonstration model that is part of the package."""
+    named = os.environ.get("DISASYM_MODEL")
+    return Path(named) if named else Path(__file__).parent.parent / "demonstration"
+
+
+Drawing = Future[str]  # the picture's name, relative to the results
+
+
+def _run(work: Work, engine: Engine, results: ResultFiles, options: InferOptions, shown: Display) -> list[Failed]:
+    """All pairs through all stages, in order; returns those without a result."""
+    workers = options.workers or usable_cores()
+    batch = min(options.batch, engine.info.max_batch or options.batch)
+    failures: list[Failed] = []
+    with _pool(workers) as pool:
+
+        def draw(pair: Scored) -> Drawing | None:
+            return pool.submit(_draw, pair, engine, options.out) if "panels" in options.write else None
+
+        loaded = load_all(work.jobs, engine.info.height, engine.info.width, pool, ahead=workers + batch)
+        for done in _drawn(score_all(loaded, engine, batch), draw):
+            for pair, drawing in done:
+                if isinstance(pair, Failed):
+                    failures.append(pair)
+                else:
+                    results.append(row_of(pair, engine, drawing.result() if drawing else ""))
+            shown.scored(len(done))
+    return failures
+
+
+def _drawn(
+    batches: Iterable[list[Scored | Failed]], draw: Callable[[Scored], Drawing | None]
+) -> Iterator[list[tuple[Scored | Failed, Drawing | None]]]:
+    """The pairs with their pictures, which are drawn while the next batch is scored."""
+    before = None
+    for batch in batches:
+        begun = [(pair, draw(pair) if isinstance(pair, Scored) else None) for pair in batch]
+        if before is not None:
+            yield before
+        before = begun
+    if before is not None:
+        yield before
+
+
+def _draw(pair: Scored, engine: Engine, out: Path) -> str:
+    name = panel_name(pair.job.pair_id)
+    write_panel(out / name, pair, engine)
+    return name
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor]:
+    """Threads: decoders, numpy and PNG compression let each other run. An interrupt does not wait for the queue."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="disasym")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,172 @@
+"""The stages that a pair passes: decoded and preprocessed in threads, scored in batches, always in the same order.
+
+Memory is bounded: at most `ahead` pairs are decoded and not yet scored, and they are held at the network's size.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from functools import singledispatch
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from disasym.data.manifest import ImageRow, load_mammogram
+from disasym.dicom import Header, read_pixels
+from disasym.engines import Engine
+from disasym.errors import EngineError, ImageError, InputError
+from disasym.infer.jobs import Job, Source, find_work
+from disasym.preprocess import Mammogram, preprocess
+from disasym.spec import Array, Outputs
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Both breasts as the network sees them."""
+
+    job: Job
+    right: Mammogram
+    left: Mammogram
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the network made of a pair: the outputs of `disasym.spec` without their batch axis."""
+
+    job: Job
+    right: Mammogram
+    left: Mammogram
+    asymmetry: float
+    abnormal: tuple[float, float]  # right, left
+    cam: Array  # [2, H/32, W/32]
+    normal: Array  # [2, H, W]
+    abnormality: Array  # [2, H, W]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A pair without a result, and why: one reason for each file at fault."""
+
+    job: Job
+    problems: dict[Path, str]
+
+
+def load_all(jobs: Iterable[Job], height: int, width: int, pool: Executor, ahead: int) -> Iterator[Loaded | Failed]:
+    """Decode and preprocess `jobs` in `pool`; results come in the order of `jobs`, whatever finishes first."""
+    waiting: deque[Future[Loaded | Failed]] = deque()
+    for job in jobs:
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+        waiting.append(pool.submit(load_pair, job, height, width))
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def load_pair(job: Job, height: int, width: int) -> Loaded | Failed:
+    """Both breasts of a pair. Both are tried, so that each damaged file is found in one run."""
+    breasts: list[Mammogram] = []
+    problems: dict[Path, str] = {}
+    for source in (job.right, job.left):
+        try:
+            breasts.append(load(source, height, width))
+        except ImageError as error:
+            problems[source.path] = str(error).removeprefix(f"{source.path}: ")
+        except Exception as error:  # a bug costs the pair it meets, not the archive; its text may quote the file
+            problems[source.path] = f"unexpected {type(error).__name__} while reading it: please report this"
+    return Failed(job, problems) if problems else Loaded(job, *breasts)
+
+
+def load_views(source: Path, height: int, width: int, most: int = 8) -> Array:
+    """The first pairs of a folder or manifest that can be read, as `views` float32 [n, 2, H, W] with n ≤ `most`.
+
+    Raises:
+        InputError: there is none.
+    """
+    pairs = (load_pair(job, height, width) for job in find_work(source).jobs)
+    readable = (pair for pair in pairs if isinstance(pair, Loaded))
+    views = [[pair.right.pixels, pair.left.pixels] for pair in islice(readable, most)]
+    if not views:
+        raise InputError(f"{source}: no pair of mammograms that can be read; disasym infer says why")
+    return np.array(views)
+
+
+@singledispatch
+def load(source: Source, height: int, width: int) -> Mammogram:
+    """Decode one breast and bring it into the network's frame. ImageError when that cannot be done."""
+    raise TypeError(f"no way to load a {type(source).__name__}")
+
+
+@load.register
+def _(source: Header, height: int, width: int) -> Mammogram:
+    return preprocess(
+        read_pixels(source.path),
+        source.laterality,
+        source.view,
+        height,
+        width,
+        pixel_aspect=source.pixel_aspect,
+        chest_wall=source.chest_wall,
+    )
+
+
+@load.register
+def _(source: ImageRow, height: int, width: int) -> Mammogram:
+    return load_mammogram(source, height, width)
+
+
+def score_all(pairs: Iterable[Loaded | Failed], engine: Engine, batch: int) -> Iterator[list[Scored | Failed]]:
+    """Run `pairs` through the engine, `batch` at a time; the order stays, failed ones ride along."""
+    held: list[Loaded | Failed] = []
+    for pair in pairs:
+        held.append(pair)
+        if sum(isinstance(each, Loaded) for each in held) == batch:
+            yield _score_held(held, engine)
+            held = []
+    if held:
+        yield _score_held(held, engine)
+
+
+def _score_held(held: list[Loaded | Failed], engine: Engine) -> list[Scored | Failed]:
+    scored = iter(score([pair for pair in held if isinstance(pair, Loaded)], engine))
+    return [next(scored) if isinstance(pair, Loaded) else pair for pair in held]
+
+
+def score(pairs: list[Loaded], engine: Engine) -> list[Scored | Failed]:
+    """One run of the engine. If it fails, halves are tried, so that a pair fails alone and only for itself."""
+    if not pairs:
+        return []
+    views = np.stack([[pair.right.pixels, pair.left.pixels] for pair in pairs])
+    try:
+        outputs = engine.run(views)
+    except (EngineError, MemoryError) as error:
+        if len(pairs) > 1:
+            middle = len(pairs) // 2
+            return score(pairs[:middle], engine) + score(pairs[middle:], engine)
+        job = pairs[0].job
+        return [Failed(job, dict.fromkeys((job.right.path, job.left.path), f"not scored: {error}"))]
+    return [_checked(_taken(pair, outputs, at)) for at, pair in enumerate(pairs)]
+
+
+def _taken(pair: Loaded, outputs: Outputs, at: int) -> Scored:
+    right, left = (float(p) for p in outputs.abnormal[at])
+    return Scored(
+        job=pair.job,
+        right=pair.right,
+        left=pair.left,
+        asymmetry=float(outputs.asymmetry[at]),
+        abnormal=(right, left),
+        cam=outputs.cam[at],
+        normal=outputs.normal[at],
+        abnormality=outputs.abnormality[at],
+    )
+
+
+def _checked(scored: Scored) -> Scored | Failed:
+    """Nothing that is no probability reaches a result row."""
+    for score in (scored.asymmetry, *scored.abnormal):
+        if not 0.0 <= score <= 1.0:  # written so that NaN fails too
+            reason = f"not scored: the engine returned {score} for a probability; export the model again"
+            return Failed(scored.job, dict.fromkeys((scored.job.right.path, scored.job.left.path), reason))
+    return scored
