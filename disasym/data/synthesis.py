@@ -30,7 +30,7 @@ MOST = 3  # n of the paper: 1 to 3 tumours in a breast that gets any
 LARGEST = 0.25  # σ at most, in radii of a disc with the breast's area: a tumour is a part of a breast
 DIMMEST = 0.5  # of the breast's mean: darker is the skin's seam, where no tumour grows
 BRIGHTEST = 0.8  # of the grey window: above, a tumour has no room to be brighter
-CANDIDATES = 64  # places looked at for each tumour
+CANDIDATES = 32  # places looked at for each tumour
 INSIDE = 2.0  # Mahalanobis distance up to which a tumour should lie in tissue
 
 Coordinates = npt.NDArray[np.intp]
@@ -113,19 +113,21 @@ def place(view: Array, bank: TumourBank, count: int, rng: np.random.Generator) -
         raise InputError(
             f"a view of {view.shape[0]} × {view.shape[1]} pixels holds no breast (pixels > 0) to paste into"
         )
+    radius, dimmest = np.sqrt(len(breast) / np.pi), DIMMEST * view.ravel()[breast].mean()
     taken: list[tuple[Coordinates, Shape]] = []
     placed = []
     for _ in range(count):
         tumour = bank.sample(rng, view.shape[0])
-        shape = _turn(tumour, np.sqrt(len(breast) / np.pi), rng)
-        centre = _centre(view, breast, shape, taken, rng)
+        shape = turn(tumour, radius, rng)
+        centre = _centre(view, rng.choice(breast, CANDIDATES), dimmest, shape, taken)
         taken.append((centre, shape))
         contrast = max(rng.uniform(*CONTRASTS), VISIBLE / max(tumour.contrast, FAINTEST))
         placed.append(_paste(view, tumour, shape, centre, contrast))
     return placed
 
 
-def _turn(tumour: Tumour, radius: float, rng: np.random.Generator) -> Shape:
+def turn(tumour: Tumour, radius: float, rng: np.random.Generator) -> Shape:
+    """A random rotation, flip and size for `tumour` in a breast as large as a disc of `radius` pixels."""
     sigma = np.asarray(tumour.sigma)
     size = min(rng.uniform(*SIZES), LARGEST * radius / sigma.max())
     angle = rng.uniform(0, 2 * np.pi)
@@ -135,31 +137,30 @@ def _turn(tumour: Tumour, radius: float, rng: np.random.Generator) -> Shape:
 
 
 def _centre(
-    view: Array, breast: Coordinates, shape: Shape, taken: list[tuple[Coordinates, Shape]], rng: np.random.Generator
+    view: Array, pixels: Coordinates, dimmest: float, shape: Shape, taken: list[tuple[Coordinates, Shape]]
 ) -> Coordinates:
-    """The best of CANDIDATES random pixels of the breast.
+    """The best of `pixels`, random ones of the breast as flat indices.
 
     First that 12 points of the ellipse at INSIDE·σ lie in the breast, then that the tissue there is neither skin nor
     so dense that no tumour could be brighter, then that no other tumour is in the way.
     """
     height, width = view.shape
-    pixels = rng.choice(breast, CANDIDATES)
     centres = np.stack([pixels // width, pixels % width], axis=1)
     angles = np.arange(12) * (2 * np.pi / 12)
     circle = np.stack([np.sin(angles), np.cos(angles)], axis=1)
     rim = np.rint(centres[:, None] + INSIDE * circle @ np.linalg.cholesky(shape.covariance).T).astype(np.intp)
-    y, x = rim[..., 0], rim[..., 1]  # [CANDIDATES, 12]
+    y, x = rim[..., 0], rim[..., 1]  # [candidates, 12]
     on_image = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     grey = np.where(on_image, view[y.clip(0, height - 1), x.clip(0, width - 1)], 0)
-    inside = (grey > 0).mean(axis=1)
-    level = grey.sum(axis=1) / np.maximum((grey > 0).sum(axis=1), 1)
-    room = (level > DIMMEST * view.ravel()[breast].mean()) & (level < BRIGHTEST)
-    apart = np.ones(CANDIDATES, np.bool_)
+    inside = (grey > 0).sum(axis=1)
+    level = grey.sum(axis=1) / np.maximum(inside, 1)
+    room = (level > dimmest) & (level < BRIGHTEST)
+    apart = np.ones(len(pixels), np.bool_)
     for other, its_shape in taken:
         offset = centres - other
         joint = np.linalg.inv(2 * (shape.covariance + its_shape.covariance))
         apart &= np.einsum("ci,ij,cj->c", offset, joint, offset) >= 1
-    best: Coordinates = centres[np.argmax(4 * inside + room + 0.5 * apart)]
+    best: Coordinates = centres[np.argmax(inside + 0.5 * room + 0.25 * apart)]
     return best
 
 
