@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from disasym.errors import CheckpointError
+from disasym.errors import CheckpointError, InputError
 from disasym.files import write_whole
 from disasym.model import DisAsymNet, ModelConfig
 
@@ -33,7 +33,7 @@ def save_model(path: Path, model: DisAsymNet, dtype: torch.dtype = torch.float32
             raise CheckpointError(f"{name} does not fit {dtype} (NaN, infinite or too large): not saved to {path}")
         tensors[name] = stored.contiguous()  # channels_last or not, files are alike
     header = {"format": FORMAT, "config": json.dumps(dataclasses.asdict(model.config)), **metadata}
-    write_whole(path, save(tensors, metadata=header))
+    write_whole(path, _ordered(save(tensors, metadata=header)))
 
 
 def load_model(path: Path, device: str = "cpu") -> DisAsymNet:
@@ -58,10 +58,10 @@ def read_config(path: Path) -> ModelConfig:
         found = metadata.get("format", "none")
         raise CheckpointError(f"{path} is not a disasym weights file (format {found!r}, wanted {FORMAT!r})")
     try:
-        fields = json.loads(metadata["config"])
+        fields = dict(json.loads(metadata["config"]))
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        return ModelConfig(**{**fields, **lists})
-    except (KeyError, TypeError, ValueError) as error:
+        return _sound(ModelConfig(**{**fields, **lists}))
+    except (KeyError, TypeError, ValueError, InputError) as error:
         raise CheckpointError(f"{path} carries a configuration this version cannot read: {error}") from None
 
 
@@ -84,6 +84,26 @@ def _opened(path: Path) -> safe_open:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or not safetensors: {error}") from None
+
+
+def _sound(config: ModelConfig) -> ModelConfig:
+    """Refuse what JSON can hold and a network cannot be built from."""
+    if len(config.widths) != 4 or len(config.decoder) != 5:
+        raise ValueError(f"{len(config.widths)} widths and {len(config.decoder)} decoder stages, wanted 4 and 5")
+    for size in (config.height, config.width, config.blocks, config.heads, *config.widths, *config.decoder):
+        if type(size) is not int or size < 1:
+            raise ValueError(f"a size is {size!r}, wanted a whole number above 0")
+    return config
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same safetensors file with its metadata sorted: the library writes them in a random order each time."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def _restored(value: Tensor) -> Tensor:
