@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from disasym.data.bank import BORDER, Tumour, TumourBank, make_bank
 from disasym.data.manifest import load_pair, read_manifest
-from disasym.data.synthesis import PEAK, SIZES, Placed, blend, extent, place, synthesise, turn
+from disasym.data.synthesis import DARKEST, PEAK, SIZES, Placed, blend, extent, place, synthesise, turn
 from disasym.data.tumours import build_bank
 from disasym.errors import InputError
 from disasym.spec import Array
@@ -100,6 +100,13 @@ def test_a_tumour_keeps_its_contrast_in_darker_tissue(monkeypatch: pytest.Monkey
     inside, outside = tumour.pixels[tumour.alpha > 0.6], tumour.pixels[tumour.alpha < 0.3]
     np.testing.assert_allclose(inside, 0.7, atol=2e-3)  # 0.2 + (0.9 − 0.4)
     np.testing.assert_allclose(outside, 0.2, atol=2e-3)
+
+
+def test_skin_and_air_beside_a_tumour_leave_no_hole_in_the_tissue() -> None:
+    half = disc(50.0)
+    half.pixels[:, :60] = 0.01  # as where a lesion lies close to the skin
+    (tumour,) = place(np.full((1024, 512), 0.5, np.float32), make_bank([("made", half)]), 1, np.random.default_rng(0))
+    assert tumour.pixels.min() == pytest.approx(0.5 - DARKEST)
 
 
 @given(SEEDS)
