@@ -206,6 +206,12 @@ def test_synthesis_without_a_bank_is_refused_and_without_synthesis_it_trains(opt
     train(dataclasses.replace(options, tumours=(), epochs=1, losses=LossWeights(synthesis=0.0)))
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "gpu"])
+def test_a_device_that_is_not_here_is_refused(options: TrainOptions, device: str) -> None:
+    with pytest.raises(InputError, match=f"device '{device}'"):
+        train(dataclasses.replace(options, device=device))
+
+
 def test_the_best_epoch_is_the_first_with_the_highest_auc_else_the_last() -> None:
     assert best_epoch([{"auc_abnormal": 0.6}, {"auc_abnormal": 0.8}, {"auc_abnormal": 0.8}]) == 2
     assert best_epoch([{"auc_abnormal": float("nan")}, {"auc_abnormal": 0.1}]) == 2

@@ -40,7 +40,8 @@ class PairStore:
             with temporary.open("wb") as file:
                 np.save(file, stored)
             temporary.replace(path)
-        return np.load(path).astype(np.float32) / np.float32(65535)
+        views: Array = np.load(path).astype(np.float32) / np.float32(65535)
+        return views
 
     def _key(self, pair: PairRow) -> str:
         parts: list[object] = [__version__, self.height, self.width]
@@ -132,7 +133,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 def loader(pairs: TrainingPairs, batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Batch]:
     return DataLoader(
         pairs,  # type: ignore[arg-type]  # indexed by (epoch, index), as the sampler yields them
-        batch_sampler=batches,  # type: ignore[arg-type]  # likewise
+        batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
         pin_memory=pin,

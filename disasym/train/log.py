@@ -22,7 +22,7 @@ class RunLog:
             warnings.simplefilter("ignore", DeprecationWarning)  # TensorBoard's generated protobuf code
             from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)  # type: ignore[no-untyped-call]
+        self.writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)
 
     def epoch(self, history: list[dict[str, float]]) -> None:
         """Record the last entry of `history`."""
@@ -33,7 +33,7 @@ class RunLog:
         write_whole(self.folder / "metrics.csv", rows.getvalue().encode())
         for name, value in history[-1].items():
             if name != "epoch":
-                self.writer.add_scalar(name, value, int(history[-1]["epoch"]))  # type: ignore[no-untyped-call]
+                self.writer.add_scalar(name, value, int(history[-1]["epoch"]))
 
     @torch.inference_mode()
     def picture(self, model: DisAsymNet, views: Array, epoch: int, device: str) -> None:
@@ -43,7 +43,7 @@ class RunLog:
         cam = F.interpolate(out.cam, size=views.shape[-2:], mode="bilinear")
         columns = [torch.from_numpy(views), *(t[0].float().cpu() for t in (cam, out.normal, out.abnormality))]
         grid = torch.cat([torch.cat(list(sides), dim=0) for sides in columns], dim=1)  # [2H, 4W]
-        self.writer.add_image("right, left: x, CAM, x_n, x_ab", grid[None], epoch)  # type: ignore[no-untyped-call]
+        self.writer.add_image("right, left: x, CAM, x_n, x_ab", grid[None], epoch)
 
     def close(self) -> None:
-        self.writer.close()  # type: ignore[no-untyped-call]
+        self.writer.close()

@@ -51,6 +51,7 @@ def train(options: TrainOptions) -> TrainResult:
 
 def fit(options: TrainOptions, training: Sequence[PairRow], validation: Sequence[PairRow]) -> TrainResult:
     """The training loop on given pairs. Without validation pairs the last epoch counts as the best."""
+    check_device(options.device)
     state, weights = options.out / "state.safetensors", options.out / "model.safetensors"
     step = Step(initial_model(options), options.losses, options.precision, options.device)
     history = resumed(options, state, step)
@@ -91,6 +92,21 @@ def fit(options: TrainOptions, training: Sequence[PairRow], validation: Sequence
     log.close()
     best = best_epoch(history)
     return TrainResult(weights, best, history[best - 1].get("auc_abnormal", math.nan))
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this torch does not have; nothing falls back to the CPU.
+
+    Raises:
+        InputError: unknown, or not there.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"unknown device {name!r}: give cpu, cuda or cuda:N") from None
+    present = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(device.type, 0)
+    if (device.index or 0) >= present:
+        raise InputError(f"device {name!r} is not here: torch {torch.__version__} sees {present} {device.type} devices")
 
 
 def initial_model(options: TrainOptions) -> DisAsymNet:
