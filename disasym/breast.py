@@ -17,12 +17,15 @@ from disasym.spec import Array
 Mask = npt.NDArray[np.bool_]
 
 WORKING_HEIGHT = 512  # rows of the reduced copy on which the mask is found: 0.4 mm a pixel on a 24 cm film
+LARGEST = 1e30  # float32 ends at 3.4e38; some writers mark missing pixels with it
 BINS = 256
 OPENING = 0.02  # radius of the opening, in image heights: wider than a film edge or the stroke of a letter
 SMALLEST_BREAST = 0.01  # of the image's area
 NOISE = 0.99  # quantile of the film base's grey levels above which its noise and glow end
 STEP = 0.01  # above that quantile, of the way from film base to tissue
 RISE = 0.04  # above the film base's median, of the way to tissue: the skin line is dim
+BODY = 0.06  # radius, in image heights, of a disc that fits into a breast but not into a nipple clip
+CLIP, METAL = 0.995, 1.3  # a clip is this factor brighter than this quantile of the breast, both above black
 FRAME = 0.03  # widest white frame at top or bottom that is taken off, in image heights
 LEAST_BACKGROUND = 0.1  # of a row, to tell a frame from the breast itself
 SMALL_HOLE = 0.01  # of the image's area
@@ -70,15 +73,19 @@ def find_breast(image: Array) -> Mask:
        not constant padding: median b, quantile n at NOISE; m is the median of the bright part (b, n, m as grey levels).
     3. tissue = x > min(T, √max(b + RISE·(m − b), n + STEP·(m − b))), low enough to keep the skin line.
     4. White frames at top and bottom taken off, small black holes filled.
-    5. Opening by a disc of OPENING heights, which cuts off labels and film edges; the largest component; grown back
+    5. Clips and labels beside the breast taken off: what does not fit a disc of BODY heights, and is METAL times
+       brighter than the breast's quantile CLIP.
+    6. Opening by a disc of OPENING heights, which cuts off letters and film edges; the largest component; grown back
        by one disc inside the tissue, which restores nipple and corners; holes filled.
     """
     x = _normalised(image)
     split = _otsu(x)
     tissue = _without_frames(x > _skin_level(x, split), x > split)
     radius = max(1.0, OPENING * image.shape[0])
-    core = _largest(_open(_without_small_holes(tissue), radius))
-    grown = _dilate(core, radius) & tissue
+    solid = _without_small_holes(tissue)
+    metal = _clips(image, _largest(_open(solid, BODY * image.shape[0])), radius / 2)
+    core = _largest(_open(solid & ~metal, radius))
+    grown = _dilate(core, radius) & tissue & ~metal
     mask: Mask = ndimage.binary_fill_holes(_largest(grown))
     if mask.sum() < SMALLEST_BREAST * mask.size:
         share = 100.0 * float(mask.sum()) / mask.size
@@ -98,8 +105,8 @@ def check_image(image: Array) -> tuple[int, int]:
 
 def _normalised(image: Array) -> Array:
     """√ of the grey levels between two percentiles: noise of a film base does not stretch, dim tissue does."""
-    if not np.isfinite(image).all():
-        raise ImageError("the image holds NaN or infinite grey levels: it is damaged, or its rescaling overflowed")
+    if not np.abs(image).max() < LARGEST:  # written so that NaN fails too
+        raise ImageError(f"a grey level is NaN, infinite or above {LARGEST:g}: damaged, or its rescaling overflowed")
     low, high = np.percentile(image, [1.0, 99.0])
     if low == high:  # a small bright thing on a constant background
         low, high = image.min(), image.max()
@@ -157,6 +164,15 @@ def _without_frames(tissue: Mask, bright: Mask) -> Mask:
             framed = np.flatnonzero(bright[turn][:depth, background].mean(axis=1) > 0.5)
             kept[turn][: framed.max(initial=-1) + 1] = False
     return kept
+
+
+def _clips(image: Array, body: Mask, halo: float) -> Mask:
+    """Pixels too bright to be tissue that are not in `body`, with the `halo` pixels around them."""
+    if not body.any():
+        return body
+    black = np.percentile(image, 1.0)
+    metal: Mask = image - black > METAL * (np.quantile(image[body], CLIP) - black)
+    return _dilate(metal & ~body, halo) & ~body
 
 
 def _without_small_holes(mask: Mask) -> Mask:

@@ -138,7 +138,11 @@ def _file(written: str, root: Path) -> Path:
         raise _RowError("no usable path")
     if ".." in relative.parts or not (root / relative).is_relative_to(root):
         raise _RowError(f"the path leaves the manifest's folder {root}: put the manifest beside its images")
-    if not (root / relative).is_file():
+    try:
+        found = (root / relative).is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise _RowError(f"cannot be looked up in {root}: {error.strerror}") from None
+    if not found:
         raise _RowError(f"no such file in {root}")
     return root / relative
 
