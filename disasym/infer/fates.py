@@ -1,6 +1,7 @@
 """What became of each file in the end: exactly one fate and reason a path, whatever happened to its pair."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,13 +37,14 @@ def one_each(fates: Iterable[Fate]) -> list[Fate]:
     A table may name one file in two rows: failed counts before used, used before skipped.
     """
     weight = {"failed": 0, "used": 1, "skipped": 2}
-    found: dict[Path, Fate] = {}
-    for fate in fates:
-        other = found.setdefault(fate.path, fate)
-        if other.reason != fate.reason:
-            first, second = sorted((other, fate), key=lambda each: weight[each.fate])
-            found[fate.path] = replace(first, reason=f"{first.reason}; {second.reason}")
-    return [found[path] for path in sorted(found)]
+    found: dict[Path, list[Fate]] = defaultdict(list)
+    for fate in sorted(fates, key=lambda each: weight[each.fate]):
+        found[fate.path].append(fate)
+    ends = []
+    for path in sorted(found):
+        reasons = dict.fromkeys(fate.reason for fate in found[path])  # each once, the weightiest first
+        ends.append(replace(found[path][0], reason="; ".join(reasons)))
+    return ends
 
 
 def _relative(fate: Fate, root: Path) -> Fate:

@@ -1,0 +1,118 @@
+"""The tables of a run: columns, whole rows, and what a full disk leaves."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from disasym.dicom import Fate
+from disasym.errors import InputError
+from disasym.infer.results import COLUMNS, CSV, FILES, JSONL, ResultFiles, Row, panel_name, write_fates
+
+ROW = Row(
+    pair_id="8dff61592e12cfcd",
+    study_uid="1.2.3",
+    patient_id_hash="15d9a270d628d2c6",
+    view="CC",
+    right_sop_uid="1.2.4",
+    left_sop_uid="1.2.5",
+    p_asymmetry=0.4,
+    p_abnormal_right=0.612832,
+    p_abnormal_left=1e-06,
+    paired_by="study",
+    model_sha256="0" * 64,
+    engine="onnxruntime",
+    panel="images/8dff61592e12cfcd.png",
+)
+
+
+def test_the_columns_of_the_specification_stand_in_their_order() -> None:
+    specified = (
+        "study_uid patient_id_hash view right_sop_uid left_sop_uid p_asymmetry p_abnormal_right p_abnormal_left"
+        " paired_by model_sha256 engine"
+    )
+    assert ("pair_id", *specified.split(), "panel") == COLUMNS
+
+
+def test_a_row_reads_back_and_probabilities_have_six_digits(tmp_path: Path) -> None:
+    with ResultFiles(tmp_path / "deep" / "out") as results:
+        results.append(ROW)
+    folder = tmp_path / "deep" / "out"
+    header, line = (folder / CSV).read_text().splitlines()
+    assert header == ",".join(COLUMNS)
+    assert ",0.400000,0.612832,0.000001," in line
+    assert Row(**json.loads((folder / JSONL).read_text())) == ROW
+
+
+@given(st.text())
+def test_any_identifier_survives_the_tables(tmp_path: Path, pair_id: str) -> None:
+    pair_id = pair_id.replace("\0", "")
+    with ResultFiles(tmp_path) as results:
+        results.append(replace(ROW, pair_id=pair_id))
+    with (tmp_path / CSV).open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["pair_id"], json.loads((tmp_path / JSONL).read_bytes())["pair_id"]) == (pair_id, pair_id)
+
+
+@given(st.text())
+def test_a_picture_gets_a_safe_name_whatever_the_identifier(pair_id: str) -> None:
+    assert re.fullmatch(r"images/[a-z0-9][a-z0-9._-]*\.png", panel_name(pair_id))
+    assert ".." not in panel_name(pair_id)
+    assert len(panel_name(pair_id)) < 100
+
+
+def test_pictures_of_different_pairs_have_different_names_also_where_case_does_not_count() -> None:
+    names = ["a", "A", "a-", "../a", "..\\a", "a/b", "a b", "", "é", "x" * 200, "x" * 201, "con/../a"]
+    assert len({panel_name(name).lower() for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("limit", [50, 300, 700, 1000])
+def test_a_full_disk_leaves_whole_rows_and_one_sentence(tmp_path: Path, limit: int) -> None:
+    pytest.importorskip("resource", reason="file size limits are a POSIX feature")
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from disasym.infer.results import ResultFiles\n"
+        "from disasym.errors import InputError\n"
+        "from test_results import ROW\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+        "try:\n"
+        "    with ResultFiles(Path(sys.argv[1])) as results:\n"
+        "        for _ in range(20): results.append(ROW)\n"
+        "except InputError as error: print(error)\n"
+    )
+    tests = Path(__file__).parent
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = {[str(tests), str(tests.parent)]}\n{script}"]
+    result = subprocess.run([*command, tmp_path, str(limit)], check=True, capture_output=True, text=True)
+    assert "the results cannot be written" in result.stdout
+    written = (tmp_path / CSV).read_bytes()
+    assert len(written) <= limit
+    assert not written or written.endswith(b"\n")
+    with (tmp_path / CSV).open(newline="") as file:
+        assert all(None not in row.values() for row in csv.DictReader(file))
+    for line in (tmp_path / JSONL).read_text().splitlines():
+        assert Row(**json.loads(line)) == ROW
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        ResultFiles(tmp_path / "file" / "out")
+
+
+def test_a_new_run_removes_the_fates_of_the_old_one(tmp_path: Path) -> None:
+    write_fates(tmp_path, [Fate(Path("a.dcm"), "used", "paired by study")])
+    ResultFiles(tmp_path).close()
+    assert not (tmp_path / FILES).exists()
+
+
+def test_fates_are_written_with_forward_slashes(tmp_path: Path) -> None:
+    write_fates(tmp_path, [Fate(Path("a") / "b, c.dcm", "failed", 'it says "no"')])
+    assert (tmp_path / FILES).read_text() == 'path,fate,reason\n"a/b, c.dcm",failed,"it says ""no"""\n'
