@@ -41,12 +41,13 @@ def breast(rows: int = 40, columns: int = 24, peak: int = 4000) -> Cells:
     y, x = np.mgrid[:rows, :columns].astype(float)
     inside = 1 - ((y - rows * 0.45) / (rows * 0.4)) ** 2 - (x / (columns * 0.8)) ** 2
     shade = np.clip(inside, 0, 1) * (0.75 + 0.25 * np.sin(x / 3) * np.cos(y / 5))
-    return np.rint(shade / shade.max() * peak).astype(np.uint16)
+    cells: Cells = np.rint(shade / shade.max() * peak).astype(np.uint16)
+    return cells
 
 
 def encode(cells: Cells, syntax: str, bits: int) -> bytes:
     """The value of PixelData for unsigned `cells` in `syntax`."""
-    frame: bytes | None = None
+    frame: bytes | bytearray | None = None
     if syntax == uid.ExplicitVRBigEndian:
         return cells.astype(cells.dtype.newbyteorder(">")).tobytes()
     if syntax == uid.RLELossless:
@@ -67,7 +68,7 @@ def encode(cells: Cells, syntax: str, bits: int) -> bytes:
         frame = imagecodecs.htj2k_encode(cells, reversible=True)
     elif syntax == uid.HTJ2K:
         frame = imagecodecs.htj2k_encode(cells, 0.0005, reversible=False)
-    return cells.tobytes() if frame is None else encapsulate([frame])
+    return cells.tobytes() if frame is None else encapsulate([bytes(frame)])
 
 
 def _rle(cells: Cells) -> bytes:

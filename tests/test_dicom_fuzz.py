@@ -18,7 +18,7 @@ SYNTAXES = [*LOSSLESS, *LOSSY]
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("fuzz")
-    originals = {}
+    originals: dict[str, bytes] = {}
     for syntax in SYNTAXES:
         eight = syntax == uid.JPEGBaseline8Bit
         cells = breast().astype(np.uint8 if eight else np.uint16)

@@ -89,7 +89,7 @@ def test_what_is_no_screening_mammogram_is_skipped_with_its_reason(path: Path, t
 
 
 def test_the_other_kinds_are_recognised(path: Path) -> None:
-    kinds = {
+    kinds: dict[str, dict[str, Any]] = {
         "synthetic": {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]},
         "implant displaced": {"ViewCodeSequence": view_code("399162004", "399209000")},
         "nipple in profile": {"ViewCodeSequence": view_code("399162004", "442581004")},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dicom_files import make_header
 from disasym.dicom import Header, Pairing, pair
 from disasym.dicom.pairing import FAMILIES
+from disasym.spec import Laterality, View
 
 
 def names(pairing: Pairing) -> list[tuple[str, str, str]]:
@@ -22,7 +23,12 @@ def reasons(pairing: Pairing) -> dict[str, str]:
 
 def four_films(patient: str) -> list[Header]:
     """As in CBIS-DDSM: each view is its own study and its own PatientID; the StudyDate is that of the scanning."""
-    films = [("R", "RIGHT", "CC"), ("L", "LEFT", "CC"), ("R", "RIGHT", "MLO"), ("L", "LEFT", "MLO")]
+    films: list[tuple[Laterality, str, View]] = [
+        ("R", "RIGHT", "CC"),
+        ("L", "LEFT", "CC"),
+        ("R", "RIGHT", "MLO"),
+        ("L", "LEFT", "MLO"),
+    ]
     return [
         make_header(
             f"{patient}-{s}-{view}", s, view, patient=f"{patient}_{side}_{view}", study_uid=f"1.{s}.{view}.{patient}"
@@ -132,7 +138,7 @@ def test_ten_thousand_duplicates_are_one_instance() -> None:
 
 
 def test_a_standard_view_is_preferred_to_an_implant_displaced_one() -> None:
-    displaced = {"kind": "implant displaced"}
+    displaced: dict[str, Any] = {"kind": "implant displaced"}
     headers = [make_header("r", "R"), make_header("rid", "R", **displaced), make_header("lid", "L", **displaced)]
     pairing = pair(headers)
     assert names(pairing) == [("r", "lid", "study")]
@@ -143,7 +149,7 @@ def test_a_standard_view_is_preferred_to_an_implant_displaced_one() -> None:
 
 
 def test_a_synthetic_image_is_not_compared_with_an_exposure() -> None:
-    synthetic = {"kind": "synthetic"}
+    synthetic: dict[str, Any] = {"kind": "synthetic"}
     assert not pair([make_header("r", "R"), make_header("l", "L", **synthetic)]).pairs
     both = [make_header(f"{s}{kind}", s, kind=kind) for s in ("R", "L") for kind in ("standard", "synthetic")]
     pairing = pair(both)

@@ -86,13 +86,13 @@ def test_a_modality_table_replaces_rescale(path: Path) -> None:
     ],
     ids=["none", "linear", "sigmoid", "exact"],
 )
-def test_a_monochrome1_copy_gives_the_same_pixels(tmp_path: Path, voi: dict[str, str]) -> None:
+def test_a_monochrome1_copy_gives_the_same_pixels(tmp_path: Path, voi: dict[str, Any]) -> None:
     """x' = 4095 − x; a linear window's centre becomes 4096 − c: it lies half a grey level off (C.11.2.1.2.1)."""
     original = read_pixels(write_mammogram(tmp_path / "a.dcm", **voi))
     if voi:
         linear = voi.get("VOILUTFunction") is None
         voi = {**voi, "WindowCenter": str((4096 if linear else 4095) - int(voi["WindowCenter"]))}
-    inverse = {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}
+    inverse: dict[str, Any] = {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}
     copy = read_pixels(write_mammogram(tmp_path / "b.dcm", 4095 - breast(), **voi, **inverse))
     np.testing.assert_array_equal(copy, original)
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def test_a_folder_of_everything_gives_one_fate_and_reason_a_file(tmp_path: Path)
     write_mammogram(tmp_path / "digital" / "r.dcm", laterality="R", view="MLO", study="a")
     write_mammogram(tmp_path / "digital" / "l.dcm", laterality="L", view="MLO", study="a", syntax=uid.JPEG2000Lossless)
     shutil.copy(tmp_path / "digital" / "l.dcm", tmp_path / "digital" / "l again.dcm")
-    inverse = {"PhotometricInterpretation": "MONOCHROME1"}
+    inverse: dict[str, Any] = {"PhotometricInterpretation": "MONOCHROME1"}
     write_mammogram(tmp_path / "m1" / "r.dcm", 4095 - breast(), laterality="R", view="MLO", study="b", **inverse)
     write_mammogram(tmp_path / "m1" / "l.dcm", 4095 - breast(), laterality="L", view="MLO", study="b", **inverse)
     write_mammogram(tmp_path / "alone.dcm", view="CC", study="c", patient="99")
@@ -121,7 +122,7 @@ def test_a_file_can_be_named_instead_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_raw_images_are_used_only_when_asked_for(tmp_path: Path) -> None:
-    raw = {"SOPClassUID": uid.DigitalMammographyXRayImageStorageForProcessing}
+    raw: dict[str, Any] = {"SOPClassUID": uid.DigitalMammographyXRayImageStorageForProcessing}
     for side in ("R", "L"):
         write_mammogram(tmp_path / f"{side}.dcm", laterality=side, **raw)
     assert not scan(tmp_path).pairs

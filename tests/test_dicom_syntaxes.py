@@ -48,7 +48,7 @@ def test_signed_pixels_survive_compression(tmp_path: Path) -> None:
 
 
 def test_a_frame_in_several_fragments_is_joined(tmp_path: Path) -> None:
-    frame = imagecodecs.jpegls_encode(breast())
+    frame = bytes(imagecodecs.jpegls_encode(breast()))
     split = encapsulate([frame], fragments_per_frame=3)
     path = write_mammogram(tmp_path / "a.dcm", syntax=uid.JPEGLSLossless, PixelData=split)
     np.testing.assert_array_equal(read_pixels(path), read_pixels(write_mammogram(tmp_path / "b.dcm")))
