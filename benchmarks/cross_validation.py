@@ -163,7 +163,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--lr-step", type=int, default=8)
-    parser.add_argument("--asyd-lr-factor", type=float, default=3.0)
+    parser.add_argument("--asyd-lr-factor", type=float, default=2.0)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="bf16")
