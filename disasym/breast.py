@@ -55,14 +55,15 @@ def breast_mask(image: Array) -> Mask:
     return enlarged
 
 
-def reduced(image: Array, mirrored: bool = False) -> Array:
-    """The area average of `image`, or of its mirror image, at WORKING_HEIGHT rows; itself when it is no taller."""
-    height, width = check_image(image)
-    rows = resample_rows(image, 0, height, WORKING_HEIGHT) if height > WORKING_HEIGHT else image
+def reduced(image: Array, mirrored: bool = False, height: int = WORKING_HEIGHT) -> Array:
+    """The area average of `image`, or of its mirror image, at `height` rows; the image itself when it is no taller."""
+    rows, columns = check_image(image)
+    shrunk = resample_rows(image, 0, rows, height) if rows > height else image
     if mirrored:
-        rows = rows[:, ::-1]
-    columns = max(1, round(width * WORKING_HEIGHT / height))
-    return resample_columns(rows, 0, width, columns) if height > WORKING_HEIGHT else np.ascontiguousarray(rows)
+        shrunk = shrunk[:, ::-1]
+    if rows <= height:
+        return np.ascontiguousarray(shrunk)
+    return resample_columns(shrunk, 0, columns, max(1, round(columns * height / rows)))
 
 
 def find_breast(image: Array) -> Mask:

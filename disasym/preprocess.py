@@ -19,6 +19,7 @@ Box = tuple[float, float, float, float]
 
 WINDOW = (0.5, 99.5)  # percentiles of the breast's pixels that become 0 and 1
 FLOOR = np.float32(1 / 256)  # the darkest pixel inside the breast, so that pixels > 0 is the breast
+COARSE = 128  # rows of the copy that shows on which side the chest wall is
 OUTER = 0.1  # share of the breast's columns, at either side, in which the chest wall is looked for
 CLEAR = 0.1  # how much more tissue one side must hold for the image alone to decide
 
@@ -100,11 +101,11 @@ def preprocess(
         raise InputError(f"frame and pixel aspect must be positive, got {height} × {width} and {pixel_aspect}")
     source_height, source_width = check_image(image)
     small = reduced(image)
-    mask = find_breast(small)
-    mirrored = chest_wall_side(mask, laterality, chest_wall) == "right"
-    if mirrored:  # found again rather than flipped, so that an image and its mirror image agree to the last bit
+    coarse = find_breast(reduced(small, height=COARSE))
+    mirrored = chest_wall_side(coarse, laterality, chest_wall) == "right"
+    if mirrored:  # before the mask is found, so that an image and its mirror image agree to the last bit
         small = reduced(image, mirrored=True)
-        mask = find_breast(small)
+    mask = find_breast(small)
 
     y0, x0, y1, x1 = _bounds(mask)  # in the reduced copy
     rows, columns = source_height / mask.shape[0], source_width / mask.shape[1]
