@@ -42,7 +42,7 @@ class Display:
     def pairs(self, total: int) -> None:
         """The search is over."""
         self._bar.remove_task(self._looking)
-        self._scoring = self._bar.add_task("reading and scoring", total=total)
+        self._scoring = self._bar.add_task("scoring", total=total)
 
     def scored(self, count: int) -> None:
         """`count` more pairs are done, with a result or without."""
@@ -56,7 +56,7 @@ def display(quiet: bool) -> Iterator[Display]:
     columns: Iterable[ProgressColumn] = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=30),
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(),
