@@ -29,7 +29,8 @@ def load(model: Path, engine: str = "auto", device: str = "cpu", threads: int | 
         engine: a name in ENGINES, or "auto": the first of them that the model has a file for. Auto decides by the
             files alone; if that engine cannot run here, this fails rather than taking the next.
         device: "cpu" or "cuda".
-        threads: processor threads of one run; None means every core that this process may use.
+        threads: processor threads of one run; None means every core that this process may use for onnxruntime, and
+            PyTorch's own choice for eager.
 
     Raises:
         EngineError: no such model or engine, a file whose SHA-256 is not the manifest's, or an unsuitable device.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from disasym.engines.base import Engine, EngineInfo, usable_cores
+from disasym.engines.base import Engine, EngineInfo
 from disasym.errors import EngineError, MissingExtraError
 from disasym.files import sha256_of
 from disasym.spec import OUTPUTS, Array
@@ -30,7 +30,7 @@ class EagerEngine(Engine):
             EngineError: they belong to another configuration than `info`, or there is no CUDA device.
         """
         super().__init__(info)
-        self._threads = threads or usable_cores()
+        self._threads = threads
         self._model: DisAsymNet | None = _loaded(weights, info)
 
     def _infer(self, views: Array) -> dict[str, Array]:
@@ -101,12 +101,12 @@ def _require_torch() -> None:
 
 
 @contextmanager
-def _settings(threads: int) -> Iterator[None]:
+def _settings(threads: int | None) -> Iterator[None]:
     """The thread count and true float32 convolutions on CUDA: both are global in PyTorch, so they are put back."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or before)
     try:
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             yield

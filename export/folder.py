@@ -1,6 +1,6 @@
 """The export folder: assembled under a hidden name beside its place, gated, then renamed: whole or absent."""
 
-import dataclasses
+import json
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def _manifest(folder: Path, config: ModelConfig, info: EngineInfo, measured: Par
     inputs, outputs = symbolic_shapes(info.height, info.width)
     return Manifest(
         preset=info.preset,
-        config=dataclasses.asdict(config),
+        config=json.loads(config_json(config)),
         precision=info.precision,
         opset=OPSET,
         inputs=inputs,

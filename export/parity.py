@@ -59,14 +59,14 @@ def gate(reference: Engine, exported: Engine, views: Array | None) -> Parity:
 def measure(reference: Engine, exported: Engine, views: Array) -> dict[str, float]:
     """Largest |Δ| of each output; the reference sees one pair at a time, the exported model batches of 1 and BATCH."""
     worst = dict.fromkeys(OUTPUTS, 0.0)
-    full = np.resize(views, (-(-len(views) // BATCH) * BATCH, *views.shape[1:]))  # the first pairs again, to fill up
-    for start in range(0, len(full), BATCH):
-        together = exported.run(full[start : start + BATCH])
-        for place, pair in enumerate(range(start, start + BATCH)):
-            expected = reference.run(full[pair : pair + 1])
-            _take_worst(worst, together, place, expected)
-            if pair < len(views):
-                _take_worst(worst, exported.run(full[pair : pair + 1]), 0, expected)
+    for start in range(0, len(views), BATCH):
+        places = [place % len(views) for place in range(start, start + BATCH)]  # the first pairs again, to fill up
+        together = exported.run(views[places])
+        expected = {pair: reference.run(views[pair : pair + 1]) for pair in set(places)}
+        for place, pair in enumerate(places):
+            _take_worst(worst, together, place, expected[pair])
+        for pair in set(places):
+            _take_worst(worst, exported.run(views[pair : pair + 1]), 0, expected[pair])
     return worst
 
 

@@ -1,5 +1,7 @@
 """Networks for tests: random weights far from their initial values, so that a graph that drops a part shows."""
 
+import functools
+
 import torch
 from torch import nn
 
@@ -8,11 +10,13 @@ from disasym.model import PRESETS, DisAsymNet
 from disasym.spec import Array
 
 
+@functools.cache
 def lively(preset: str, seed: int = 0) -> DisAsymNet:
     """A network in evaluation mode in which every part matters and whose outputs depend on the views.
 
     LayerNorm and BatchNorm weights are unlike 1, AsyD's head, which starts at zero, does change the images, and
     BatchNorm's statistics are those of breast-like pairs: without that, random layers map all images to one point.
+    One network is shared by all tests: none may change it.
     """
     torch.manual_seed(seed)
     network = DisAsymNet(PRESETS[preset])
