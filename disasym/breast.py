@@ -27,6 +27,7 @@ RISE = 0.04  # above the film base's median, of the way to tissue: the skin line
 BODY = 0.06  # radius, in image heights, of a disc that fits into a breast but not into a nipple clip
 CLIP, METAL = 0.995, 1.3  # a clip is this factor brighter than this quantile of the breast, both above black
 FRAME = 0.03  # widest white frame at top or bottom that is taken off, in image heights
+SLANT = 3  # rows of the reduced copy: a frame stands a little askew
 LEAST_BACKGROUND = 0.1  # of a row, to tell a frame from the breast itself
 SMALL_HOLE = 0.01  # of the image's area
 MARGIN = 0.05  # image heights around everything bright that say nothing about the film base: skin line and halos
@@ -163,7 +164,8 @@ def _without_frames(tissue: Mask, bright: Mask) -> Mask:
         background = ~tissue[turn][depth]
         if background.mean() >= LEAST_BACKGROUND:
             framed = np.flatnonzero(bright[turn][:depth, background].mean(axis=1) > 0.5)
-            kept[turn][: framed.max(initial=-1) + 1] = False
+            if framed.size:
+                kept[turn][: framed[-1] + 1 + SLANT] = False
     return kept
 
 
