@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from disasym.spec import Array
 
 
-def export(weights: Path, out: Path, *, parity_views: "Array | None" = None) -> "Manifest":
+def export(weights: Path, out: Path, *, parity_views: "Array | None" = None, half_weights: bool = False) -> "Manifest":
     """Turn a weights file into an export folder; the folder appears whole, verified, or not at all.
 
     Args:
@@ -22,6 +22,8 @@ def export(weights: Path, out: Path, *, parity_views: "Array | None" = None) -> 
             refused.
         parity_views: real pairs, float32 [n, 2, H, W], that the exported model must agree on with eager PyTorch;
             None means synthetic pairs, and the manifest says so.
+        half_weights: store the weights as float16, half the size. Everything in the export then computes, in
+            float32, with exactly these rounded values, and is compared with them.
 
     Raises:
         CheckpointError: the weights cannot be read.
@@ -36,4 +38,4 @@ def export(weights: Path, out: Path, *, parity_views: "Array | None" = None) -> 
         if package not in ("torch", "safetensors", "onnx", "onnxscript"):
             raise
         raise MissingExtraError("disasym export", package, "train") from None
-    return folder.export(weights, out, parity_views)
+    return folder.export(weights, out, parity_views, half_weights)

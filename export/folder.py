@@ -14,7 +14,7 @@ import onnxscript
 import torch
 
 from disasym import __version__
-from disasym.checkpoint import load_model, read_config, read_metadata
+from disasym.checkpoint import load_model, read_config, read_metadata, save_model
 from disasym.engines.base import EngineInfo
 from disasym.engines.eager import EagerEngine, describe
 from disasym.engines.ort import OrtEngine
@@ -30,7 +30,7 @@ from disasym.spec import Array, check_views
 TOOLS = (torch, onnx, onnxscript, onnxruntime)
 
 
-def export(weights: Path, out: Path, parity_views: Array | None) -> Manifest:
+def export(weights: Path, out: Path, parity_views: Array | None, half_weights: bool) -> Manifest:
     """See `disasym.export.export`."""
     out = out.resolve()
     _refuse_foreign(out)
@@ -38,7 +38,10 @@ def export(weights: Path, out: Path, parity_views: Array | None) -> Manifest:
     if parity_views is not None:
         check_views(parity_views, config.height, config.width)
     with _built_beside(out) as folder:
-        write_whole(folder / WEIGHTS, weights.read_bytes())
+        if half_weights:
+            _halve(weights, folder / WEIGHTS)
+        else:
+            write_whole(folder / WEIGHTS, weights.read_bytes())
         info = describe(folder / WEIGHTS, "cpu")
         write_whole(folder / CARD, _card(weights, info, config).encode())
         model = to_onnx(load_model(folder / WEIGHTS), preset=info.preset, weights_sha256=info.model_sha256)
@@ -46,6 +49,12 @@ def export(weights: Path, out: Path, parity_views: Array | None) -> Manifest:
         manifest = _manifest(folder, config, info, _gate(folder, info, parity_views))
         write(folder, manifest)  # last: a folder without it is no export
     return manifest
+
+
+def _halve(weights: Path, target: Path) -> None:
+    """Write the same weights as float16, with the same header."""
+    header = {key: value for key, value in read_metadata(weights).items() if key not in ("format", "config")}
+    save_model(target, load_model(weights), torch.float16, **header)
 
 
 def _gate(folder: Path, info: EngineInfo, views: Array | None) -> Parity:

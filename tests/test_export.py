@@ -14,7 +14,7 @@ import onnx
 import pytest
 import torch
 
-from disasym.checkpoint import load_model, save_model
+from disasym.checkpoint import load_model, read_tensors, save_model
 from disasym.engines import EngineInfo, load
 from disasym.errors import CheckpointError, EngineError, ExportError, InputError, MissingExtraError
 from disasym.export import export, folder, parity
@@ -65,6 +65,19 @@ def test_with_pairs_parity_is_measured_on_them(ready: Path, tmp_path: Path) -> N
     manifest = export(ready, tmp_path / "out", parity_views=pairs_for("small", 4, seed=7))
     assert (manifest.parity.source, manifest.parity.pairs) == ("real", 4)
     assert read_manifest(tmp_path / "out") == manifest
+
+
+@pytest.mark.usefixtures("ready")
+def test_half_weights_are_rounded_once_and_are_what_every_engine_computes_with(tmp_path: Path) -> None:
+    full = tmp_path / "full.safetensors"
+    save_model(full, lively("small"), preset="small")
+    manifest = export(full, tmp_path / "out", half_weights=True)
+    stored = read_tensors(tmp_path / "out" / WEIGHTS)
+    for name, value in read_tensors(full).items():
+        assert torch.equal(stored[name], value.half() if value.is_floating_point() else value), name
+    assert (tmp_path / "out" / WEIGHTS).stat().st_size < 0.51 * full.stat().st_size
+    assert manifest.model_sha256 == sha256_of(tmp_path / "out" / WEIGHTS)
+    assert (manifest.preset, manifest.precision) == ("small", "fp32")
 
 
 def test_pairs_of_another_size_are_refused_before_anything_is_built(small_export: Path, tmp_path: Path) -> None:

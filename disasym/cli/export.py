@@ -20,7 +20,8 @@ Examples:
     help="Manifest or DICOM folder: real pairs, of which up to eight are compared with PyTorch.  [default: synthetic"
     " pairs]",
 )
-def export_command(weights: Path, out: Path, pairs: Path | None) -> None:
+@click.option("--half-weights", is_flag=True, help="Store the weights as float16: half the size, rounded to 1 in 2048.")
+def export_command(weights: Path, out: Path, pairs: Path | None, half_weights: bool) -> None:
     """Turn WEIGHTS of `disasym train` into an export that runs without PyTorch.
 
     OUT gets model.onnx, model.safetensors, README.md (the model card beside WEIGHTS, where there is one) and
@@ -39,7 +40,7 @@ def export_command(weights: Path, out: Path, pairs: Path | None) -> None:
 
         config = read_config(weights)
         views = load_views(pairs, config.height, config.width)
-    manifest = export(weights, out, parity_views=views)
+    manifest = export(weights, out, parity_views=views, half_weights=half_weights)
     parity = manifest.parity
     click.echo(f"{out}: {', '.join(manifest.files)}; opset {manifest.opset}, {manifest.precision}")
     for engine, deltas in parity.measured.items():
