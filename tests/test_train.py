@@ -227,10 +227,12 @@ def test_it_overfits_one_real_batch(data_root: Path) -> None:
     labels = torch.tensor([pair.labels for pair in pairs], dtype=torch.float32)
     torch.manual_seed(0)
     model = DisAsymNet(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    step = Step(model, LossWeights(synthesis=0.0), "fp32", "cpu")
+    # Without discrimination, which pulls x_n away from x: what is left must all be learnt by heart.
+    step = Step(model, LossWeights(discrimination=0.0, synthesis=0.0), "fp32", "cpu")
     step.set_learning_rate(1e-3, 1e-3)
     batch = Batch(views, labels, views[:0], views[:0])
     losses = [dict(zip(LOSSES, step(batch).tolist(), strict=True)) for _ in range(40)]
     assert losses[-1]["diagnosis"] < 0.05
     assert losses[-1]["refinement"] < 0.1
-    assert losses[-1]["reconstruction"] < losses[0]["reconstruction"]
+    # M is nearly empty at first, which makes L_rec cheap; it must fall once M is there and has to be reproduced.
+    assert losses[-1]["reconstruction"] < 0.95 * max(entry["reconstruction"] for entry in losses)
