@@ -1,6 +1,8 @@
 """Patient-level cross-validation on mini-MIAS and CDD-CESM: how well does a preset tell an abnormal side?
 
-    python benchmarks/cross_validation.py --data ../shared/data --work runs/cv
+    disasym tumours --manifest DATA/mias/manifest.csv --out runs/cv/tumours-mias.npz
+    disasym tumours --manifest DATA/cesm/manifest.csv --enhancing --out runs/cv/tumours-cesm.npz
+    python benchmarks/cross_validation.py --data DATA --work runs/cv
 
 Each fold trains from scratch with `disasym.train.fit` and a fixed schedule: the last epoch is scored, nothing is
 chosen on the held-out women. Tumours come from the other set's bank. Out-of-fold scores of all folds are pooled; the

@@ -1,0 +1,49 @@
+"""The committed cross-validation says what its committed scores say, and nobody edited either."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from disasym.metrics import Interval
+
+
+def load_script(root: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("cross_validation", root / "benchmarks" / "cross_validation.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_committed_report_follows_from_the_committed_scores(root: Path) -> None:
+    results = root / "benchmarks" / "results"
+    report = json.loads((results / "cross_validation.json").read_text())
+    rows = list(csv.DictReader((results / "cross_validation.csv").read_text().splitlines()))
+    script = load_script(root)
+    for dataset in ("cesm", "mias"):
+        found = script.intervals([row for row in rows if row["dataset"] == dataset])
+        for name, value in report[dataset].items():
+            assert found[name] == pytest.approx(value), f"{dataset}: {name}"
+
+
+def test_every_pair_was_scored_once_and_no_woman_by_a_model_that_knew_her(root: Path) -> None:
+    rows = list(csv.DictReader((root / "benchmarks" / "results" / "cross_validation.csv").read_text().splitlines()))
+    assert len({(row["dataset"], row["pair_id"]) for row in rows}) == len(rows) == 429
+    folds: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        folds.setdefault((row["dataset"], row["patient_id"]), set()).add(row["fold"])
+    assert all(len(found) == 1 for found in folds.values())
+
+
+@pytest.mark.parametrize("document", ["README.md", "disasym/demonstration/README.md"])
+def test_documents_quote_the_measured_intervals(root: Path, document: str) -> None:
+    report = json.loads((root / "benchmarks" / "results" / "cross_validation.json").read_text())
+    text = (root / document).read_text()
+    for dataset in ("cesm", "mias"):
+        for name in ("auc_side_abnormality", "auc_pair_asymmetry"):
+            assert str(Interval(**report[dataset][name])) in text, f"{dataset}: {name}"
