@@ -1,7 +1,7 @@
 """PyTorch → ONNX: one file, batch dynamic, BatchNorm folded into the convolutions, attention as `Attention` nodes.
 
 Opset 23 is the first with the `Attention` operator, which TensorRT imports as its fused attention. On onnxruntime's
-CPU it costs nothing against the decomposed attention of opset 18 (docs/adr/0009).
+CPU it cannot be told in time from the decomposed attention of opset 18 (docs/adr/0009).
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from disasym.spec import OUTPUTS
 OPSET = 23
 
 
-def to_onnx(model: DisAsymNet, **metadata: str) -> bytes:
+def to_onnx(model: DisAsymNet, opset: int = OPSET, **metadata: str) -> bytes:
     """The network in evaluation mode as a serialised ONNX model: input `views`, outputs as in `disasym.spec`.
 
     The same weights and tools give the same bytes. `metadata` goes into the model's metadata_props, and so does its
@@ -32,7 +32,7 @@ def to_onnx(model: DisAsymNet, **metadata: str) -> bytes:
     Raises:
         ExportError: the graph is invalid, or its inputs and outputs are not those of the model.
     """
-    graph = _clean(_exported(model))
+    graph = _clean(_exported(model, opset))
     onnx.helper.set_model_props(graph, {"config": config_json(model.config), **metadata})
     _check(graph, model.config)
     return bytes(graph.SerializeToString(deterministic=True))
@@ -43,14 +43,14 @@ def config_json(config: ModelConfig) -> str:
     return json.dumps(dataclasses.asdict(config))
 
 
-def _exported(model: DisAsymNet) -> onnx.ModelProto:
+def _exported(model: DisAsymNet, opset: int) -> onnx.ModelProto:
     example = torch.zeros(2, 2, model.config.height, model.config.width)  # values do not matter, a batch of 1 would
     with _quiet_exporter():
         program = torch.onnx.export(
             model.eval(),
             (example,),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=opset,
             input_names=["views"],
             output_names=list(OUTPUTS),
             dynamic_shapes={"views": {0: torch.export.Dim("batch")}},
