@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ("disasym", "kernels", "export", "engines")  # folders whose Python files go into the wheel
 WITHOUT_TORCH = (
     "disasym.cli",
+    "disasym.doctor",
     "disasym.infer",
     "disasym.engines",
     "disasym.dicom",

@@ -4,6 +4,7 @@ import click
 
 from disasym import __version__
 from disasym.cli.demo import demo_command
+from disasym.cli.doctor import doctor_command
 from disasym.cli.export import export_command
 from disasym.cli.infer import infer_command
 from disasym.cli.train import train_command
@@ -34,7 +35,7 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
-    commands=[demo_command, infer_command, tumours_command, train_command, export_command],
+    commands=[demo_command, infer_command, tumours_command, train_command, export_command, doctor_command],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="disasym")
