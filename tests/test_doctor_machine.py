@@ -1,6 +1,10 @@
 """`disasym doctor`: GPU, driver, processor, folders, and processes that crash, hang or print nonsense."""
 
+import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -185,6 +189,22 @@ def test_what_was_found_before_a_process_ended_is_kept(
     assert answer.facts == facts
     assert says in answer.problem
     assert bool(answer.problem) == bool(says)
+
+
+@pytest.mark.slow
+def test_an_interrupt_does_not_wait_for_a_program_that_hangs(first_on_path: Path, tmp_path: Path) -> None:
+    program(first_on_path, "nvidia-smi", f"touch '{tmp_path}/started'; sleep 60")
+    script = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from disasym.cli import main; main(['doctor'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, json.dumps(sys.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        while not (tmp_path / "started").exists():
+            time.sleep(0.05)
+        before = time.perf_counter()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert time.perf_counter() - before < 8  # nvidia-smi alone would have ten seconds
+    assert (process.returncode, errors) == (130, b"interrupted\n")
 
 
 def test_a_program_that_cannot_be_started_is_said(first_on_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`disasym doctor`: decoders, packages and engines, sound and with a fault put into them."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,14 @@ def test_packages_are_held_against_their_ranges(monkeypatch: pytest.MonkeyPatch)
         ("failed", "scipy is not installed"),
         ("warning", "odd is yes, wanted a version"),
     ]
+
+
+def test_packages_that_cannot_be_listed_fail(small_export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    found = examine(small_export)
+    assert not found.healthy
+    assert "the packages cannot be listed: ModuleNotFoundError" in said(found, "failed")
+    assert "Machine" in screen(found)
 
 
 def test_the_requirements_are_those_of_the_project_file() -> None:

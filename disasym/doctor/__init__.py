@@ -13,9 +13,11 @@ from typing import Any
 
 from disasym import __version__
 from disasym.doctor import codecs, gpu, machine, packages, trial
+from disasym.doctor.child import sentence
 from disasym.doctor.codecs import Codec
 from disasym.doctor.findings import Finding
 from disasym.doctor.gpu import Gpus, Toolkit, Triton
+from disasym.doctor.limited import stop_all
 from disasym.doctor.machine import Folder, Machine
 from disasym.doctor.packages import OrtFiles, Package
 from disasym.doctor.routes import Ground, Route, judge
@@ -67,19 +69,16 @@ def examine(
         thorough: also start every other engine that nothing is known to stand in the way of, which may import PyTorch.
     """
     with ThreadPoolExecutor(4) as pool:
-        gpus, toolkit = pool.submit(gpu.look), pool.submit(gpu.toolkit)
-        decoded, tried = pool.submit(codecs.look), pool.submit(trial.look, model, engine, device)
-        computer, temporary = machine.look(), machine.temporary_folder()
-        ort, problems = packages.ort_files(), []
         try:
-            listed = packages.packages()
-        except Exception as error:  # metadata that cannot be read, or its reader `packaging` missing
-            listed = []
-            problems.append(
-                Finding("failed", "packages", f"the packages cannot be listed: {type(error).__name__}: {error}")
-            )
-    found, (syntaxes, unread), made = gpus.result(), decoded.result(), tried.result()
-    ground = Ground(found, toolkit.result(), made.providers)
+            asked = pool.submit(gpu.look), pool.submit(gpu.toolkit)
+            decoded, tried = pool.submit(codecs.look), pool.submit(trial.look, model, engine, device)
+            computer, temporary = machine.look(), machine.temporary_folder()
+            listed, ort, problems = _installed()
+            found, (syntaxes, unread), made = asked[0].result(), decoded.result(), tried.result()
+            ground = Ground(found, asked[1].result(), made.providers)
+        except BaseException:  # Ctrl-C above all: leaving the block waits for the threads
+            stop_all()
+            raise
     runs = [made.model.run, *(_others(made, ground) if thorough else ())]
     return Examination(
         disasym=__version__,
@@ -104,6 +103,15 @@ def examine(
             *trial.findings(made.model),
         ),
     )
+
+
+def _installed() -> tuple[list[Package], OrtFiles, list[Finding]]:
+    """The packages; metadata that cannot be read, or its reader `packaging` missing, is a finding too."""
+    try:
+        return packages.packages(), packages.ort_files(), []
+    except Exception as error:
+        text = f"the packages cannot be listed: {sentence(error)}; make a new environment and install disasym again"
+        return [], OrtFiles({}, None, None), [Finding("failed", "packages", text)]
 
 
 def _others(made: Trial, ground: Ground) -> list[Run]:

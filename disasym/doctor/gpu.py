@@ -124,13 +124,13 @@ def _complaint(ended: Ended) -> str:
 def _of_torch() -> str | None:
     """The exact Triton that the installed torch declares, as `triton==3.6.0`; builds for the CPU declare none."""
     try:
-        from packaging.requirements import InvalidRequirement, Requirement
+        from packaging.requirements import Requirement
 
         for line in metadata.requires("torch") or []:
             requirement = Requirement(line)
             if requirement.name == "triton" and (requirement.marker is None or requirement.marker.evaluate()):
                 return f"triton{requirement.specifier}" if str(requirement.specifier).startswith("==") else None
-    except (metadata.PackageNotFoundError, ImportError, InvalidRequirement):
+    except (ImportError, ValueError):  # no torch, no packaging, or a requirement that is none
         pass
     return None
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_running: set[subprocess.Popen[bytes]] = set()  # their sessions are their own: Ctrl-C reaches them by `stop_all`
 GRACE = 1.0  # seconds that a killed program gets to go away; one that waits for a broken driver may never
 
 
@@ -38,15 +39,21 @@ def run_limited(command: Sequence[str], seconds: float) -> Ended:
         )
     except OSError as error:
         return Ended(None, "", "", f"{name} cannot be started: {error.strerror or type(error).__name__}")
+    _running.add(process)
     try:
         output, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         output, errors = _stopped(process)
         return Ended(None, _text(output), _text(errors), f"{name} gave no answer within {seconds:g} s and was stopped")
-    except BaseException:
-        _stopped(process)
-        raise
+    finally:
+        _running.discard(process)
     return Ended(process.returncode, _text(output), _text(errors))
+
+
+def stop_all() -> None:
+    """Kill every program that other threads are waiting for."""
+    for process in tuple(_running):
+        _kill(process)
 
 
 def described(code: int) -> str:
@@ -61,11 +68,7 @@ def described(code: int) -> str:
 
 def _stopped(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     """Kill it and its children; what it had written. Never waits longer than GRACE."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
+    _kill(process)
     try:
         return process.communicate(timeout=GRACE)
     except subprocess.TimeoutExpired:
@@ -73,6 +76,14 @@ def _stopped(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
             if pipe is not None:
                 pipe.close()
         return b"", b""
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _text(data: bytes) -> str:
