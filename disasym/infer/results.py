@@ -149,8 +149,8 @@ class _Lines:
 
 def _csv_line(values: Iterable[object]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return _bytes(text.getvalue())
+    csv.writer(text, lineterminator="\r\n").writerow(values)  # before Python 3.13 it quotes only what ends its lines
+    return _bytes(text.getvalue().removesuffix("\r\n") + "\n")
 
 
 def _bytes(text: str) -> bytes:
