@@ -10,7 +10,8 @@
 | `normal`      | [B, 2, H, W]      | x_n in [0, 1]: the view with its abnormality removed                     |
 | `abnormality` | [B, 2, H, W]      | x_ab in [0, 1]: the abnormality alone                                    |
 
-All are float32 (float16 inside fp16 engines). Symbols as in DisAsymNet, arXiv 2307.02935, section 2.
+All are float32 in every precision, whatever an engine computes with inside. An export may hold fewer outputs
+(OUTPUT_SETS): what it does not compute is None. Symbols as in DisAsymNet, arXiv 2307.02935, section 2.
 """
 
 from dataclasses import dataclass
@@ -28,32 +29,40 @@ Array = npt.NDArray[np.float32]
 SIDES: tuple[Laterality, Laterality] = ("R", "L")  # the order of axis 1, everywhere
 STRIDE = 32  # one token, and one cell of the CAM, covers STRIDE × STRIDE pixels
 OUTPUTS = ("asymmetry", "abnormal", "cam", "normal", "abnormality")
+OUTPUT_SETS = {"scores": OUTPUTS[:2], "scores,cam": OUTPUTS[:3], "all": OUTPUTS}  # what an export can be made with
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What an engine returns for a batch; fresh float32 arrays that the caller owns."""
+    """What an engine returns for a batch; fresh float32 arrays that the caller owns. None: not in this export."""
 
     asymmetry: Array  # [B]
     abnormal: Array  # [B, 2]
-    cam: Array  # [B, 2, H/32, W/32]
-    normal: Array  # [B, 2, H, W]
-    abnormality: Array  # [B, 2, H, W]
+    cam: Array | None = None  # [B, 2, H/32, W/32]
+    normal: Array | None = None  # [B, 2, H, W]
+    abnormality: Array | None = None  # [B, 2, H, W]
 
     def __len__(self) -> int:
         return len(self.asymmetry)
 
+    def named(self) -> dict[str, Array]:
+        """The outputs that are there, by name, in the order of OUTPUTS."""
+        return {name: value for name in OUTPUTS if (value := getattr(self, name)) is not None}
 
-def output_shapes(batch: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each output for a batch of `batch` pairs of `height` × `width` pixels."""
+
+def output_shapes(
+    batch: int, height: int, width: int, outputs: tuple[str, ...] = OUTPUTS
+) -> dict[str, tuple[int, ...]]:
+    """Shape of each of `outputs` for a batch of `batch` pairs of `height` × `width` pixels."""
     image = (batch, 2, height, width)
-    return {
+    shapes: dict[str, tuple[int, ...]] = {
         "asymmetry": (batch,),
         "abnormal": (batch, 2),
         "cam": (batch, 2, height // STRIDE, width // STRIDE),
         "normal": image,
         "abnormality": image,
     }
+    return {name: shapes[name] for name in outputs}
 
 
 def check_views(views: np.ndarray, height: int, width: int) -> None:

@@ -10,13 +10,13 @@ this package imports no framework: each engine brings its own when it is opened.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from disasym.engines.base import Engine, EngineInfo
 from disasym.errors import EngineError, InputError
-from disasym.export.manifest import ONNX, WEIGHTS, Manifest, read_manifest
-from disasym.files import sha256_of
+from disasym.export.manifest import WEIGHTS, Manifest, Parity, Target, checked_file, read_manifest
 
-__all__ = ["DEVICES", "ENGINES", "Engine", "EngineInfo", "load"]
+__all__ = ["DEVICES", "ENGINES", "Engine", "EngineInfo", "load", "obstacle", "open_export"]
 
 DEVICES = ("cpu", "cuda")
 
@@ -26,14 +26,15 @@ def load(model: Path, engine: str = "auto", device: str = "cpu", threads: int | 
 
     Args:
         model: an export folder, or a .safetensors weights file (which only the eager engine runs).
-        engine: a name in ENGINES, or "auto": the first of them that the model has a file for. Auto decides by the
-            files alone; if that engine cannot run here, this fails rather than taking the next.
+        engine: a name in ENGINES, or "auto": the first of them that the manifest has for this device. Auto decides
+            by the manifest alone; if that engine cannot run here, this fails rather than taking the next.
         device: "cpu" or "cuda".
         threads: processor threads of one run; None means every core that this process may use for onnxruntime, and
             PyTorch's own choice for eager.
 
     Raises:
-        EngineError: no such model or engine, a file whose SHA-256 is not the manifest's, or an unsuitable device.
+        EngineError: no such model or engine, a file whose SHA-256 is not the manifest's, an unsuitable device, or an
+            engine that the parity gate found to differ from the model.
         MissingExtraError: the engine, or its support for the device, is not installed.
         InputError: unknown device, or fewer than one thread.
     """
@@ -42,7 +43,7 @@ def load(model: Path, engine: str = "auto", device: str = "cpu", threads: int | 
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
     if model.is_dir():
-        return _from_export(model, engine, device, threads)
+        return open_export(model, read_manifest(model), engine, device, threads)
     if model.is_file() and model.suffix == ".safetensors":
         return _from_weights(model, engine, device, threads)
     raise EngineError(f"no model at {model}: give an export folder or a .safetensors file")
@@ -52,75 +53,119 @@ def load(model: Path, engine: str = "auto", device: str = "cpu", threads: int | 
 class Backend:
     """How one engine is opened."""
 
-    file: str  # what it needs in the export folder
-    open: Callable[[Path, EngineInfo, int | None], Engine]
+    open: Callable[[Path, EngineInfo, Target, int | None], Engine]
+    devices: Callable[[Target], tuple[str, ...]]  # where this target can run, the best first
+    problem: Callable[[Target, str], str]  # why this target cannot run on this device here, "" if it can
 
 
-def _open_onnxruntime(file: Path, info: EngineInfo, threads: int | None) -> Engine:
+def open_export(
+    folder: Path,
+    manifest: Manifest,
+    engine: str,
+    device: str,
+    threads: int | None = None,
+    unverified: bool = False,
+) -> Engine:
+    """Open one engine of an export whose manifest was read.
+
+    Args:
+        unverified: open it even if the parity gate found that it differs, to measure it again.
+
+    Raises:
+        see `load`.
+    """
+    targets = {target.engine: target for target in manifest.targets.values() if target.engine in ENGINES}
+    targets["eager"] = EAGER
+    available = [name for name in ENGINES if name in targets and device in ENGINES[name].devices(targets[name])]
+    name = _chosen(engine, available, [name for name in ENGINES if name in targets], folder, device)
+    target = targets[name]
+    if not unverified and isinstance(target.parity, Parity) and target.parity.beyond():
+        _refuse_different(folder, name, target.parity)
+    for file in target.files:
+        checked_file(folder, manifest, file)
+    return ENGINES[name].open(folder / target.files[0], _info(manifest, target, device), target, threads)
+
+
+def obstacle(target: Target) -> tuple[str, str]:
+    """The device on which a target would run on this machine, and what keeps it from that; "" if nothing does."""
+    if target.engine not in ENGINES:
+        return "cpu", f"this version of disasym has no engine {target.engine!r}"
+    backend = ENGINES[target.engine]
+    problems = {device: backend.problem(target, device) for device in backend.devices(target)}
+    return next(((device, "") for device, problem in problems.items() if not problem), next(iter(problems.items())))
+
+
+def _open_onnxruntime(file: Path, info: EngineInfo, _: Target, threads: int | None) -> Engine:
     from disasym.engines.ort import OrtEngine
 
     return OrtEngine(file, info, threads)
 
 
-def _open_eager(file: Path, info: EngineInfo, threads: int | None) -> Engine:
+def _open_eager(file: Path, info: EngineInfo, _: Target, threads: int | None) -> Engine:
     from disasym.engines.eager import EagerEngine
 
     return EagerEngine(file, info, threads)
 
 
+def _no_problem(_: Target, __: str) -> str:
+    return ""
+
+
 ENGINES = {  # fastest first: the order in which "auto" looks
-    "onnxruntime": Backend(ONNX, _open_onnxruntime),
-    "eager": Backend(WEIGHTS, _open_eager),
+    "onnxruntime": Backend(_open_onnxruntime, lambda _: ("cpu", "cuda"), _no_problem),
+    "eager": Backend(_open_eager, lambda _: ("cpu", "cuda"), _no_problem),
 }
-
-
-def _from_export(folder: Path, engine: str, device: str, threads: int | None) -> Engine:
-    manifest = read_manifest(folder)
-    name = _chosen(engine, [name for name, backend in ENGINES.items() if backend.file in manifest.files], folder)
-    backend = ENGINES[name]
-    _verify(folder / backend.file, manifest.files[backend.file])
-    return backend.open(folder / backend.file, _info(manifest, device), threads)
+EAGER = Target(  # every export has the weights, so every export runs eagerly, as the reference
+    engine="eager",
+    precision="fp32",
+    files=(WEIGHTS,),
+    max_batch=None,
+    versions={},
+    facts={},
+    parity="it is the reference",
+)
 
 
 def _from_weights(weights: Path, engine: str, device: str, threads: int | None) -> Engine:
-    _chosen(engine, ["eager"], weights)
+    _chosen(engine, ["eager"], ["eager"], weights, device)
     from disasym.engines.eager import describe
 
-    return _open_eager(weights, describe(weights, device), threads)
+    return _open_eager(weights, describe(weights, device), EAGER, threads)
 
 
-def _chosen(engine: str, available: list[str], model: Path) -> str:
+def _chosen(engine: str, available: list[str], elsewhere: list[str], model: Path, device: str) -> str:
+    """The engine's name; `available` are those of the model on this device, `elsewhere` on any."""
     if engine == "auto" and available:
         return available[0]
     if engine in available:
         return engine
+    if engine in elsewhere:
+        raise EngineError(f"the {engine} engine of {model} does not run on device {device!r}: ask for another device")
     known = "unknown engine" if engine not in (*ENGINES, "auto") else "no engine"
-    raise EngineError(f"{known} {engine!r} for {model}: it has {_listed(available)}; disasym export makes more")
+    raise EngineError(f"{known} {engine!r} for {model}: it has {_listed(elsewhere)}; disasym export makes more")
 
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _info(manifest: Manifest, device: str) -> EngineInfo:
+def _refuse_different(folder: Path, name: str, parity: Parity) -> NoReturn:
+    output = parity.beyond()[0]
+    raise EngineError(
+        f"disasym verify found that {name} of {folder} is not the model it was made from: |Δ {output}| was"
+        f" {parity.measured[output]:.3g} on {parity.pairs} {parity.source} pairs, at most {parity.tolerance[output]:g}"
+        " is accepted; export the model again, or mend what differs and run disasym verify"
+    )
+
+
+def _info(manifest: Manifest, target: Target, device: str) -> EngineInfo:
     return EngineInfo(
         preset=manifest.preset,
         height=manifest.height,
         width=manifest.width,
-        precision=manifest.precision,
+        precision=target.precision,
         model_sha256=manifest.model_sha256,
         device=device,
-        max_batch=None,
+        max_batch=target.max_batch,
+        outputs=tuple(manifest.outputs),
     )
-
-
-def _verify(path: Path, wanted: str) -> None:
-    """Refuse a file that is not the one the manifest was written for."""
-    if not path.is_file():
-        raise EngineError(f"{path} is missing, though the manifest beside it lists it: export the model again")
-    found = sha256_of(path)
-    if found != wanted:
-        raise EngineError(
-            f"{path} is damaged or belongs to another export: its SHA-256 is {found}, the manifest says {wanted};"
-            " copy it again or export the model again"
-        )

@@ -21,10 +21,11 @@ class EngineInfo:
     preset: str
     height: int
     width: int
-    precision: str  # "fp32"
+    precision: str  # "fp32", "fp16", "bf16" or "int8"
     model_sha256: str  # of the weights file: one model has one identity in every engine
     device: str  # "cpu" or "cuda"
     max_batch: int | None  # None: as memory allows
+    outputs: tuple[str, ...] = OUTPUTS  # what it returns; the others are None in `Outputs`
 
 
 class Engine(ABC):
@@ -82,7 +83,7 @@ class Engine(ABC):
         """Free everything; called once."""
 
     def _checked(self, raw: Mapping[str, Array], batch: int) -> Outputs:
-        for name, shape in output_shapes(batch, self.info.height, self.info.width).items():
+        for name, shape in output_shapes(batch, self.info.height, self.info.width, self.info.outputs).items():
             value = raw[name]
             if value.shape != shape or value.dtype != np.float32:
                 raise EngineError(
@@ -94,7 +95,7 @@ class Engine(ABC):
                     f"the {self.name} engine returned NaN or infinity in {name}; its input was finite, so weights or"
                     " arithmetic overflowed: no result is given for this batch"
                 )
-        return Outputs(**{name: raw[name] for name in OUTPUTS})
+        return Outputs(**{name: raw[name] for name in self.info.outputs})
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ import onnxruntime
 
 from disasym.engines.base import Engine, EngineInfo, usable_cores
 from disasym.errors import EngineError, MissingExtraError
-from disasym.spec import OUTPUTS, Array, output_shapes
+from disasym.spec import Array, output_shapes
 
 PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": ("CPUExecutionProvider", {}),
@@ -35,7 +35,7 @@ class OrtEngine(Engine):
 
     def _infer(self, views: Array) -> dict[str, Array]:
         try:
-            return dict(zip(OUTPUTS, self._session.run(OUTPUTS, {"views": views}), strict=True))
+            return dict(zip(self.info.outputs, self._session.run(self.info.outputs, {"views": views}), strict=True))
         except Exception as error:  # its exceptions share no base class
             if _is_out_of_memory(error):
                 raise MemoryError(f"a batch of {len(views)} pairs does not fit into memory: {error}") from None
@@ -71,7 +71,7 @@ def _session(file: Path, device: str, threads: int) -> Any:
 
 def _check_graph(file: Path, session: Any, info: EngineInfo) -> None:
     """The graph's inputs and outputs are those of `disasym.spec` at the manifest's size, the batch dynamic."""
-    shapes = {"views": (1, 2, info.height, info.width), **output_shapes(1, info.height, info.width)}
+    shapes = {"views": (1, 2, info.height, info.width), **output_shapes(1, info.height, info.width, info.outputs)}
     found = {node.name: (node.type, node.shape[1:]) for node in (*session.get_inputs(), *session.get_outputs())}
     wanted = {name: ("tensor(float)", list(shape[1:])) for name, shape in shapes.items()}
     if found != wanted:

@@ -7,29 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from disasym.errors import MissingExtraError
+from disasym.export.options import ExportOptions
 
 if TYPE_CHECKING:
     from disasym.export.manifest import Manifest
-    from disasym.spec import Array
+
+__all__ = ["ExportOptions", "export"]
 
 
-def export(weights: Path, out: Path, *, parity_views: "Array | None" = None, half_weights: bool = False) -> "Manifest":
+def export(weights: Path, out: Path, options: ExportOptions | None = None) -> "Manifest":
     """Turn a weights file into an export folder; the folder appears whole, verified, or not at all.
 
     Args:
         weights: .safetensors file written by `disasym train`; a README.md beside it becomes the export's model card.
         out: the folder to make. One that is empty, or holds an export and nothing else, is replaced; any other is
             refused.
-        parity_views: real pairs, float32 [n, 2, H, W], that the exported model must agree on with eager PyTorch;
-            None means synthetic pairs, and the manifest says so.
-        half_weights: store the weights as float16, half the size. Everything in the export then computes, in
-            float32, with exactly these rounded values, and is compared with them.
+        options: precision, targets, outputs, and the pairs that each target that can run here must agree on with
+            eager PyTorch. With `half_weights`, everything computes with exactly the rounded values.
 
     Raises:
         CheckpointError: the weights cannot be read.
-        ExportError: `out` is taken, or the exported model disagrees with the eager one.
-        InputError: parity_views does not fit the model.
-        MissingExtraError: torch or onnx is not installed.
+        ExportError: `out` is taken, or an exported model disagrees with the eager one.
+        InputError: the pairs do not fit the model.
+        MissingExtraError: torch, onnx or what a target is built with is not installed.
     """
     try:
         from disasym.export import folder
@@ -38,4 +38,4 @@ def export(weights: Path, out: Path, *, parity_views: "Array | None" = None, hal
         if package not in ("torch", "safetensors", "onnx", "onnxscript"):
             raise
         raise MissingExtraError("disasym export", package, "train") from None
-    return folder.export(weights, out, parity_views, half_weights)
+    return folder.export(weights, out, options or ExportOptions())

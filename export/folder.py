@@ -1,10 +1,7 @@
-"""The export folder: assembled under a hidden name beside its place, gated, then renamed: whole or absent."""
+"""The export folder: weights, card and targets, gated, with the manifest written last."""
 
+import dataclasses
 import json
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,37 +13,41 @@ import torch
 from disasym import __version__
 from disasym.checkpoint import load_model, read_config, read_metadata, save_model
 from disasym.engines.base import EngineInfo
-from disasym.engines.eager import EagerEngine, describe
-from disasym.engines.ort import OrtEngine
-from disasym.errors import EngineError, ExportError
-from disasym.export import parity
-from disasym.export.manifest import CARD, MANIFEST, ONNX, WEIGHTS, Manifest, Parity, read_manifest, symbolic_shapes
+from disasym.engines.eager import describe
+from disasym.export import parity, verify
+from disasym.export.manifest import CARD, WEIGHTS, Manifest, symbolic_shapes
 from disasym.export.manifest import write_manifest as write
-from disasym.export.to_onnx import OPSET, config_json, to_onnx
+from disasym.export.options import TARGETS, ExportOptions
+from disasym.export.place import built_beside, refuse_foreign
+from disasym.export.targets import Job, build
+from disasym.export.to_onnx import config_json, to_onnx
 from disasym.files import sha256_of, write_whole
-from disasym.model import ModelConfig
-from disasym.spec import Array, check_views
+from disasym.model import DisAsymNet, ModelConfig
+from disasym.spec import OUTPUT_SETS, check_views
 
 TOOLS = (torch, onnx, onnxscript, onnxruntime)
 
 
-def export(weights: Path, out: Path, parity_views: Array | None, half_weights: bool) -> Manifest:
+def export(weights: Path, out: Path, options: ExportOptions) -> Manifest:
     """See `disasym.export.export`."""
     out = out.resolve()
-    _refuse_foreign(out)
+    refuse_foreign(out)
     config = read_config(weights)
-    if parity_views is not None:
-        check_views(parity_views, config.height, config.width)
-    with _built_beside(out) as folder:
-        if half_weights:
+    if options.parity_views is not None:
+        check_views(options.parity_views, config.height, config.width)
+    with built_beside(out) as folder:
+        if options.half_weights:
             _halve(weights, folder / WEIGHTS)
         else:
             write_whole(folder / WEIGHTS, weights.read_bytes())
         info = describe(folder / WEIGHTS, "cpu")
         write_whole(folder / CARD, _card(weights, info, config).encode())
-        model = to_onnx(load_model(folder / WEIGHTS), preset=info.preset, weights_sha256=info.model_sha256)
-        write_whole(folder / ONNX, model)
-        manifest = _manifest(folder, config, info, _gate(folder, info, parity_views))
+        info = dataclasses.replace(info, precision=options.precision, outputs=OUTPUT_SETS[options.outputs])
+        manifest = _built(folder, config, info, options)
+        found = {
+            name: verify.run(folder, manifest, name, options.parity_views, parity.gate) for name in manifest.targets
+        }
+        manifest = verify.with_parity(manifest, found)
         write(folder, manifest)  # last: a folder without it is no export
     return manifest
 
@@ -57,25 +58,33 @@ def _halve(weights: Path, target: Path) -> None:
     save_model(target, load_model(weights), torch.float16, **header)
 
 
-def _gate(folder: Path, info: EngineInfo, views: Array | None) -> Parity:
-    with EagerEngine(folder / WEIGHTS, info) as reference, OrtEngine(folder / ONNX, info) as exported:
-        return parity.gate(reference, exported, views)
-
-
-def _manifest(folder: Path, config: ModelConfig, info: EngineInfo, measured: Parity) -> Manifest:
-    inputs, outputs = symbolic_shapes(info.height, info.width)
+def _built(folder: Path, config: ModelConfig, info: EngineInfo, options: ExportOptions) -> Manifest:
+    """Build every target, and the manifest of what is there then; nothing is verified yet."""
+    model = load_model(folder / WEIGHTS)
+    job = Job(folder=folder, model=model, info=info, options=options, onnx=_graph(model, info, options))
+    targets = {name: build(name, job) for name in options.targets}
+    inputs, outputs = symbolic_shapes(info.height, info.width, info.outputs)
     return Manifest(
         preset=info.preset,
         config=json.loads(config_json(config)),
         precision=info.precision,
-        opset=OPSET,
         inputs=inputs,
         outputs=outputs,
-        files={name: sha256_of(folder / name) for name in (ONNX, WEIGHTS, CARD)},
+        targets=targets,
+        reports=job.reports,
+        logs=job.logs,
+        files={
+            path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        },
         tools={"disasym": __version__, **{tool.__name__: str(tool.__version__) for tool in TOOLS}},
-        parity=measured,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _graph(model: DisAsymNet, info: EngineInfo, options: ExportOptions) -> bytes:
+    if not any(TARGETS[name].from_onnx for name in options.targets):
+        return b""
+    return to_onnx(model, outputs=info.outputs, preset=info.preset, weights_sha256=info.model_sha256)
 
 
 def _card(weights: Path, info: EngineInfo, config: ModelConfig) -> str:
@@ -91,41 +100,3 @@ def _card(weights: Path, info: EngineInfo, config: ModelConfig) -> str:
         "No model card came with these weights: what they were trained on and how well they do is not known here.\n"
         "Not a medical device; not for clinical use.\n"
     )
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Only an empty folder, or one that holds an export and nothing else, may be replaced."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ExportError(f"{out} is a file: name a folder to export to")
-    present = {path.name for path in out.iterdir()}
-    if not present:
-        return
-    try:
-        own = {MANIFEST, *read_manifest(out).files}
-    except EngineError:
-        raise ExportError(f"{out} is not empty and not a disasym export: name another folder") from None
-    if foreign := sorted(present - own):
-        raise ExportError(
-            f"{out} also holds {foreign[0]!r}, which is not of its export: move it, or name another folder"
-        )
-
-
-@contextmanager
-def _built_beside(out: Path) -> Iterator[Path]:
-    """A hidden new folder that takes the place of `out` on success and vanishes on failure."""
-    mark = secrets.token_hex(4)
-    new, old = out.parent / f".{out.name}.{mark}.new", out.parent / f".{out.name}.{mark}.old"
-    new.mkdir(parents=True)
-    try:
-        yield new
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        if old.exists() and not out.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

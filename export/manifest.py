@@ -1,36 +1,53 @@
-"""manifest.json: what an export holds, which tools made it, and how far it was measured to be from the eager model.
+"""manifest.json: what an export holds, which tools made it, and how far each target was measured to be from the model.
 
 Readable without torch. Strict: a field that is missing, unknown or of the wrong kind is refused, so that a manifest
-that parses can be trusted to be complete.
+that parses can be trusted to be complete. Format 1 is refused too: it was never released.
 """
 
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal
 
 from disasym.errors import EngineError
-from disasym.files import write_whole
-from disasym.spec import OUTPUTS, output_shapes
+from disasym.export.strict import Shape, Strict
+from disasym.files import sha256_of, write_whole
+from disasym.spec import OUTPUT_SETS, OUTPUTS, output_shapes
 
-FORMAT = "disasym-export-1"
+FORMAT = "disasym-export-2"
 MANIFEST, ONNX, WEIGHTS, CARD = "manifest.json", "model.onnx", "model.safetensors", "README.md"
-
-Shape = tuple[int | str, ...]  # a string is the name of a dynamic dimension
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the exported model was measured to be from eager PyTorch, and how far it may be."""
+    """How far a target was measured to be from eager PyTorch in float32, and how far it may be."""
 
     pairs: int
     source: Literal["real", "synthetic"]
     batches: tuple[int, ...]  # the batch sizes that were run
-    measured: dict[str, dict[str, float]]  # engine → output → largest |Δ|
+    device: str  # "cpu" or "cuda"
+    measured: dict[str, float]  # output → largest |Δ|
     tolerance: dict[str, float]  # output → largest |Δ| accepted
+
+    def beyond(self) -> tuple[str, ...]:
+        """The outputs that are further away than accepted; NaN counts as further."""
+        return tuple(name for name, delta in self.measured.items() if not delta <= self.tolerance[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One way in which an export can be run."""
+
+    engine: str | None  # a name in disasym.engines.ENGINES; None: made for another program
+    precision: str  # one of PRECISIONS
+    files: tuple[str, ...]  # the first is the one that the engine opens
+    max_batch: int | None  # pairs in one run; None: as memory allows
+    versions: dict[str, str]  # package → version, of those that a run depends on
+    facts: dict[str, Any]  # what the builder noted: opset, compute capabilities, memory, …
+    parity: Parity | str  # measured, or in words why not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +57,14 @@ class Manifest:
     format: str = FORMAT
     preset: str  # "custom" where no preset has this configuration
     config: dict[str, Any]  # the fields of ModelConfig
-    precision: str
-    opset: int
+    precision: str  # that the export was asked for; the weights stay as they are
     inputs: dict[str, Shape]
-    outputs: dict[str, Shape]
-    files: dict[str, str]  # name → SHA-256
-    tools: dict[str, str]  # package → version
-    parity: Parity
+    outputs: dict[str, Shape]  # those of disasym.spec.OUTPUTS that every target has
+    targets: dict[str, Target]
+    reports: dict[str, str]  # what was measured while it was made → file
+    logs: dict[str, str]  # target → file
+    files: dict[str, str]  # every file → SHA-256
+    tools: dict[str, str]  # package → version, of those that made it
     created: str  # ISO 8601, UTC
 
     @property
@@ -63,15 +81,18 @@ class Manifest:
         return self.files[WEIGHTS]
 
 
-def symbolic_shapes(height: int, width: int) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """Shapes of the inputs and of the outputs, the dynamic dimension by its name `batch`."""
-    outputs: dict[str, Shape] = {n: ("batch", *shape[1:]) for n, shape in output_shapes(1, height, width).items()}
+def symbolic_shapes(
+    height: int, width: int, names: tuple[str, ...] = OUTPUTS
+) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """Shapes of the inputs and of the outputs `names`, the dynamic dimension by its name `batch`."""
+    shapes = output_shapes(1, height, width, names)
+    outputs: dict[str, Shape] = {name: ("batch", *shape[1:]) for name, shape in shapes.items()}
     return {"views": ("batch", 2, height, width)}, outputs
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json` into the folder, whole or not at all."""
-    text = json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False)
+    text = json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(folder / MANIFEST, text.encode() + b"\n")
 
 
@@ -91,63 +112,100 @@ def read_manifest(folder: Path) -> Manifest:
     return _Reader(path).manifest(content)
 
 
-class _Reader:
-    """Checks and converts parsed JSON; every refusal names the file, the field and what stands there."""
+def checked_file(folder: Path, manifest: Manifest, name: str) -> Path:
+    """A file of an export, after its SHA-256 was found to be the manifest's.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Raises:
+        EngineError: it is missing, damaged or of another export.
+    """
+    path, wanted = folder / name, manifest.files[name]
+    if not path.is_file():
+        raise EngineError(f"{path} is missing, though the manifest beside it lists it: export the model again")
+    found = sha256_of(path)
+    if found != wanted:
+        raise EngineError(
+            f"{path} is damaged or belongs to another export: its SHA-256 is {found}, the manifest says {wanted};"
+            " copy it again or export the model again"
+        )
+    return path
 
+
+class _Reader(Strict):
     def manifest(self, content: object) -> Manifest:
         found = content.get("format") if isinstance(content, dict) else None
         if found != FORMAT:
-            self.refuse(
-                "format", found, repr(FORMAT), "use the disasym version that made it, or export the model again"
-            )
+            again = f"use the disasym version that made it, or export its {WEIGHTS} again into another folder"
+            self.refuse("format", found, repr(FORMAT), again)
         fields = self.fields(content, Manifest, "the manifest")
         manifest = Manifest(
             preset=self.text(fields["preset"], "preset"),
             config=self.config(fields["config"]),
-            precision=self.text(fields["precision"], "precision"),
-            opset=self.whole(fields["opset"], "opset"),
+            precision=self.one_of(fields["precision"], "precision", PRECISIONS),
             inputs=self.table(fields["inputs"], "inputs", self.shape),
             outputs=self.table(fields["outputs"], "outputs", self.shape),
+            targets=self.table(fields["targets"], "targets", self.target),
+            reports=self.table(fields["reports"], "reports", self.text),
+            logs=self.table(fields["logs"], "logs", self.text),
             files=self.table(fields["files"], "files", self.sha256),
             tools=self.table(fields["tools"], "tools", self.text),
-            parity=self.parity(fields["parity"]),
             created=self.text(fields["created"], "created"),
         )
         self.consistent(manifest)
         return manifest
 
-    def parity(self, content: object) -> Parity:
-        fields = self.fields(content, Parity, "parity")
-        if fields["source"] not in ("real", "synthetic"):
-            self.refuse("parity.source", fields["source"], "'real' or 'synthetic'")
-        if not isinstance(fields["batches"], list):
-            self.refuse("parity.batches", fields["batches"], "a list")
-
-        def deltas(value: object, name: str) -> dict[str, float]:
-            return self.table(value, name, self.number)
-
-        return Parity(
-            pairs=self.whole(fields["pairs"], "parity.pairs"),
-            source=fields["source"],
-            batches=tuple(self.whole(size, "parity.batches") for size in fields["batches"]),
-            measured=self.table(fields["measured"], "parity.measured", deltas),
-            tolerance=deltas(fields["tolerance"], "parity.tolerance"),
+    def target(self, content: object, name: str) -> Target:
+        fields = self.fields(content, Target, name)
+        target = Target(
+            engine=None if fields["engine"] is None else self.text(fields["engine"], f"{name}.engine"),
+            precision=self.one_of(fields["precision"], f"{name}.precision", PRECISIONS),
+            files=self.several(fields["files"], f"{name}.files", self.text),
+            max_batch=None if fields["max_batch"] is None else self.whole(fields["max_batch"], f"{name}.max_batch"),
+            versions=self.table(fields["versions"], f"{name}.versions", self.text),
+            facts=self.table(fields["facts"], f"{name}.facts", self.anything),
+            parity=self.parity(fields["parity"], f"{name}.parity"),
         )
+        if not target.files or (target.max_batch is not None and target.max_batch < 1):
+            self.refuse(name, fields, "at least one file, and no largest batch below 1")
+        return target
+
+    def parity(self, content: object, name: str) -> Parity | str:
+        if isinstance(content, str):
+            return self.text(content, name)
+        fields = self.fields(content, Parity, name)
+        parity = Parity(
+            pairs=self.whole(fields["pairs"], f"{name}.pairs"),
+            source="real"
+            if self.one_of(fields["source"], f"{name}.source", ("real", "synthetic")) == "real"
+            else "synthetic",
+            batches=self.several(fields["batches"], f"{name}.batches", self.whole),
+            device=self.text(fields["device"], f"{name}.device"),
+            measured=self.table(fields["measured"], f"{name}.measured", self.number),
+            tolerance=self.table(fields["tolerance"], f"{name}.tolerance", self.number),
+        )
+        if parity.measured.keys() != parity.tolerance.keys():
+            self.refuse(f"{name}.tolerance", sorted(parity.tolerance), f"one for each of {sorted(parity.measured)}")
+        return parity
 
     def consistent(self, manifest: Manifest) -> None:
         for name in manifest.files:
-            if name in (".", "..", MANIFEST) or not re.fullmatch(r"[\w.-]+", name):
+            parts = name.split("/")
+            if name == MANIFEST or not all(re.fullmatch(r"\w[\w.-]*", part) for part in parts):
                 self.refuse("files", name, "names of files in this folder")
-        if WEIGHTS not in manifest.files:
-            self.refuse("files", sorted(manifest.files), f"{WEIGHTS} among them")
-        inputs, outputs = symbolic_shapes(manifest.height, manifest.width)
+        named = {name for target in manifest.targets.values() for name in target.files}
+        if absent := sorted(
+            {WEIGHTS, *named, *manifest.reports.values(), *manifest.logs.values()} - set(manifest.files)
+        ):
+            self.refuse("files", sorted(manifest.files), f"{absent[0]} among them")
+        if tuple(manifest.outputs) not in OUTPUT_SETS.values():
+            self.refuse("outputs", list(manifest.outputs), f"one of {list(OUTPUT_SETS.values())}")
+        inputs, outputs = symbolic_shapes(manifest.height, manifest.width, tuple(manifest.outputs))
         if manifest.inputs != inputs:
             self.refuse("inputs", manifest.inputs, str(inputs))
-        if manifest.outputs != outputs or tuple(manifest.outputs) != OUTPUTS:
+        if manifest.outputs != outputs:
             self.refuse("outputs", manifest.outputs, str(outputs))
+        for name, target in manifest.targets.items():
+            if isinstance(target.parity, Parity) and tuple(target.parity.measured) != tuple(manifest.outputs):
+                self.refuse(f"targets.{name}.parity.measured", list(target.parity.measured), str(list(outputs)))
 
     def config(self, content: object) -> dict[str, Any]:
         if not isinstance(content, dict):
@@ -156,45 +214,3 @@ class _Reader:
             if self.whole(content.get(name), f"config.{name}") < 1:
                 self.refuse(f"config.{name}", content[name], "at least 1")
         return content
-
-    def fields(self, content: object, kind: type, name: str) -> dict[str, Any]:
-        wanted = {field.name for field in dataclasses.fields(kind)}
-        if not isinstance(content, dict):
-            self.refuse(name, content, "an object")
-        if content.keys() != wanted:
-            missing, unknown = sorted(wanted - content.keys()), sorted(content.keys() - wanted)
-            self.refuse(f"the fields of {name}", f"missing {missing}, unknown {unknown}", f"{sorted(wanted)}")
-        return content
-
-    def table(self, content: object, name: str, convert: Callable[[object, str], Any]) -> dict[str, Any]:
-        if not isinstance(content, Mapping):
-            self.refuse(name, content, "an object")
-        return {key: convert(value, f"{name}.{key}") for key, value in content.items()}
-
-    def shape(self, value: object, name: str) -> Shape:
-        if not isinstance(value, list) or not all(type(size) in (int, str) for size in value):
-            self.refuse(name, value, "a list of sizes")
-        return tuple(cast("list[int | str]", value))
-
-    def sha256(self, value: object, name: str) -> str:
-        if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
-            self.refuse(name, value, "a SHA-256 of 64 hexadecimal digits")
-        return value
-
-    def text(self, value: object, name: str) -> str:
-        if not isinstance(value, str) or not value:
-            self.refuse(name, value, "a text")
-        return value
-
-    def whole(self, value: object, name: str) -> int:
-        if type(value) is not int:
-            self.refuse(name, value, "a whole number")
-        return value
-
-    def number(self, value: object, name: str) -> float:
-        if type(value) not in (int, float) or not 0 <= cast(float, value) < float("inf"):
-            self.refuse(name, value, "a finite number, at least 0")
-        return float(cast(float, value))
-
-    def refuse(self, name: str, found: object, wanted: str, remedy: str = "export the model again") -> NoReturn:
-        raise EngineError(f"{self.path}: {name} is {found!r}, wanted {wanted}: {remedy}")

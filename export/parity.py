@@ -1,6 +1,5 @@
 """The parity gate: an exported model must give what eager PyTorch gives, on pairs, before its folder appears."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -9,58 +8,51 @@ from scipy import ndimage
 from disasym.engines.base import Engine
 from disasym.errors import ExportError
 from disasym.export.manifest import Parity
-from disasym.spec import OUTPUTS, Array, Outputs
+from disasym.export.tolerances import tolerance
+from disasym.spec import Array, Outputs
 
 BATCH = 3  # the size above 1 that is run: odd, so that a graph that mixes pairs up does not get away with it
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """Largest |Δ| accepted against eager, and why that much."""
-
-    absolute: float
-    reason: str
-
-
-SCORE = Tolerance(1e-4, "float32 sums in another order over the blocks, then a sigmoid, whose slope is at most 1/4")
-CAM = Tolerance(1e-3, "min–max scaling divides by the range of the map, which enlarges rounding")
-IMAGE = Tolerance(1e-3, "a quarter of one grey level of an 8-bit display; the decoder sums over many terms")
-TOLERANCES = {"asymmetry": SCORE, "abnormal": SCORE, "cam": CAM, "normal": IMAGE, "abnormality": IMAGE}
-
-
 def gate(reference: Engine, exported: Engine, views: Array | None) -> Parity:
-    """Run both engines on `views` (None: synthetic pairs), one by one and in batches, and compare every output.
+    """`compare`, and refuse what is too far away.
 
     Raises:
-        ExportError: an output is further from the reference than TOLERANCES allows.
+        ExportError: an output is further from the reference than the table of tolerances allows.
         InputError: `views` does not fit the model.
     """
+    found = compare(reference, exported, views)
+    if beyond := found.beyond():
+        name = beyond[0]
+        raise ExportError(
+            f"the exported model differs from eager PyTorch: |Δ {name}| is {found.measured[name]:.3g} on {found.pairs}"
+            f" {found.source} pairs with {exported.name} ({exported.info.precision}), at most"
+            f" {found.tolerance[name]:g} is accepted; nothing was exported. Try the tool versions of constraints.txt"
+        )
+    return found
+
+
+def compare(reference: Engine, exported: Engine, views: Array | None) -> Parity:
+    """Run both engines on `views` (None: synthetic pairs), one by one and in batches, and compare each output."""
     source: Literal["real", "synthetic"] = "real"
     if views is None:
         source, views = "synthetic", synthetic_pairs(reference.info.height, reference.info.width)
-    measured = measure(reference, exported, views)
-    for name in OUTPUTS:
-        allowed = TOLERANCES[name].absolute
-        if not measured[name] <= allowed:  # written so that NaN fails too
-            raise ExportError(
-                f"the exported model differs from eager PyTorch: |Δ {name}| is {measured[name]:.3g} on {len(views)}"
-                f" {source} pairs with {exported.name}, at most {allowed:g} is accepted; nothing was exported. Try"
-                " the tool versions of constraints.txt"
-            )
+    batch = min(BATCH, exported.info.max_batch or BATCH)
     return Parity(
         pairs=len(views),
         source=source,
-        batches=(1, BATCH),
-        measured={exported.name: measured},
-        tolerance={name: TOLERANCES[name].absolute for name in OUTPUTS},
+        batches=tuple(sorted({1, batch})),
+        device=exported.info.device,
+        measured=measure(reference, exported, views, batch),
+        tolerance={name: tolerance(exported.info.precision, name) for name in exported.info.outputs},
     )
 
 
-def measure(reference: Engine, exported: Engine, views: Array) -> dict[str, float]:
-    """Largest |Δ| of each output; the reference sees one pair at a time, the exported model batches of 1 and BATCH."""
-    worst = dict.fromkeys(OUTPUTS, 0.0)
-    for start in range(0, len(views), BATCH):
-        places = [place % len(views) for place in range(start, start + BATCH)]  # the first pairs again, to fill up
+def measure(reference: Engine, exported: Engine, views: Array, batch: int = BATCH) -> dict[str, float]:
+    """Largest |Δ| of each output; the reference sees one pair at a time, the exported model also `batch` at a time."""
+    worst = dict.fromkeys(exported.info.outputs, 0.0)
+    for start in range(0, len(views), batch):
+        places = [place % len(views) for place in range(start, start + batch)]  # the first pairs again, to fill up
         together = exported.run(views[places])
         expected = {pair: reference.run(views[pair : pair + 1]) for pair in set(places)}
         for place, pair in enumerate(places):
@@ -71,8 +63,8 @@ def measure(reference: Engine, exported: Engine, views: Array) -> dict[str, floa
 
 
 def _take_worst(worst: dict[str, float], found: Outputs, place: int, expected: Outputs) -> None:
-    for name in OUTPUTS:
-        delta = float(np.abs(getattr(found, name)[place] - getattr(expected, name)[0]).max())
+    for name in worst:
+        delta = float(np.abs(found.named()[name][place] - expected.named()[name][0]).max())
         worst[name] = float(np.maximum(worst[name], delta))  # maximum keeps NaN
 
 

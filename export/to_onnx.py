@@ -17,24 +17,27 @@ import torch
 
 from disasym.errors import ExportError
 from disasym.export.manifest import symbolic_shapes
+from disasym.export.prune import prune
 from disasym.model import DisAsymNet, ModelConfig
 from disasym.spec import OUTPUTS
 
 OPSET = 23
 
 
-def to_onnx(model: DisAsymNet, opset: int = OPSET, **metadata: str) -> bytes:
-    """The network in evaluation mode as a serialised ONNX model: input `views`, outputs as in `disasym.spec`.
+def to_onnx(model: DisAsymNet, opset: int = OPSET, outputs: tuple[str, ...] = OUTPUTS, **metadata: str) -> bytes:
+    """The network in evaluation mode as a serialised ONNX model: input `views`, `outputs` as in `disasym.spec`.
 
-    The same weights and tools give the same bytes. `metadata` goes into the model's metadata_props, and so does its
-    configuration.
+    The same weights and tools give the same bytes. What only other outputs need is not in the graph. `metadata` goes
+    into the model's metadata_props, and so does its configuration.
 
     Raises:
         ExportError: the graph is invalid, or its inputs and outputs are not those of the model.
     """
     graph = _clean(_exported(model, opset))
     onnx.helper.set_model_props(graph, {"config": config_json(model.config), **metadata})
-    _check(graph, model.config)
+    if outputs != OUTPUTS:
+        graph = prune(graph, outputs)
+    _check(graph, model.config, outputs)
     return bytes(graph.SerializeToString(deterministic=True))
 
 
@@ -88,12 +91,12 @@ def _clean(graph: onnx.ModelProto) -> onnx.ModelProto:
     return graph
 
 
-def _check(graph: onnx.ModelProto, config: ModelConfig) -> None:
+def _check(graph: onnx.ModelProto, config: ModelConfig, names: tuple[str, ...]) -> None:
     try:
         onnx.checker.check_model(graph, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the exported graph is not valid ONNX: {error}") from None
-    inputs, outputs = symbolic_shapes(config.height, config.width)
+    inputs, outputs = symbolic_shapes(config.height, config.width, names)
     found = {value.name: _shape(value) for value in (*graph.graph.input, *graph.graph.output)}
     if found != {**inputs, **outputs}:
         raise ExportError(f"the exported graph has {found}, wanted {inputs} and {outputs}")

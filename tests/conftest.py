@@ -63,3 +63,13 @@ def small_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exports") / "small"
     export(weights, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def scores_export(small_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights as `small_export`, exported without CAM and images."""
+    from disasym.export import ExportOptions, export
+
+    out = tmp_path_factory.mktemp("exports") / "small-scores"
+    export(small_export / "model.safetensors", out, ExportOptions(outputs="scores"))
+    return out

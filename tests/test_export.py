@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
 from disasym.checkpoint import load_model, read_tensors, save_model
 from disasym.engines import EngineInfo, load
 from disasym.errors import CheckpointError, EngineError, ExportError, InputError, MissingExtraError
-from disasym.export import export, folder, parity
-from disasym.export.manifest import CARD, MANIFEST, ONNX, WEIGHTS, read_manifest
+from disasym.export import ExportOptions, export, folder, parity
+from disasym.export.manifest import CARD, MANIFEST, ONNX, WEIGHTS, Parity, read_manifest
 from disasym.export.to_onnx import to_onnx
 from disasym.files import sha256_of
 from disasym.model import PRESETS
@@ -45,7 +46,10 @@ def test_an_export_holds_four_files_and_a_manifest_that_fits_them(small_export: 
     assert names(small_export) == sorted([CARD, MANIFEST, ONNX, WEIGHTS])
     manifest = read_manifest(small_export)
     assert manifest.files == {name: sha256_of(small_export / name) for name in (ONNX, WEIGHTS, CARD)}
-    assert (manifest.preset, manifest.precision, manifest.opset) == ("small", "fp32", 23)
+    assert (manifest.preset, manifest.precision, list(manifest.targets)) == ("small", "fp32", ["onnx"])
+    target = manifest.targets["onnx"]
+    assert (target.engine, target.files, target.facts) == ("onnxruntime", (ONNX,), {"opset": 23})
+    assert target.versions == {"onnxruntime": onnxruntime.__version__}
     assert (manifest.height, manifest.width) == (256, 128)
     assert json.loads(json.dumps(dataclasses.asdict(PRESETS["small"]))) == manifest.config
     assert manifest.outputs["cam"] == ("batch", 2, 8, 4)
@@ -53,17 +57,20 @@ def test_an_export_holds_four_files_and_a_manifest_that_fits_them(small_export: 
 
 
 def test_without_pairs_the_manifest_says_that_parity_was_measured_on_synthetic_ones(small_export: Path) -> None:
-    measured = read_manifest(small_export).parity
-    assert (measured.source, measured.pairs, measured.batches) == ("synthetic", 3, (1, 3))
-    assert measured.measured.keys() == {"onnxruntime"}
+    measured = read_manifest(small_export).targets["onnx"].parity
+    assert isinstance(measured, Parity)
+    assert (measured.source, measured.pairs, measured.batches, measured.device) == ("synthetic", 3, (1, 3), "cpu")
+    assert tuple(measured.measured) == OUTPUTS
     for name in OUTPUTS:
-        assert measured.measured["onnxruntime"][name] <= measured.tolerance[name]
+        assert measured.measured[name] <= measured.tolerance[name]
         assert measured.tolerance[name] == tolerance(f"{KINDS[name]}, onnxruntime vs eager")
 
 
 def test_with_pairs_parity_is_measured_on_them(ready: Path, tmp_path: Path) -> None:
-    manifest = export(ready, tmp_path / "out", parity_views=pairs_for("small", 4, seed=7))
-    assert (manifest.parity.source, manifest.parity.pairs) == ("real", 4)
+    manifest = export(ready, tmp_path / "out", ExportOptions(parity_views=pairs_for("small", 4, seed=7)))
+    measured = manifest.targets["onnx"].parity
+    assert isinstance(measured, Parity)
+    assert (measured.source, measured.pairs) == ("real", 4)
     assert read_manifest(tmp_path / "out") == manifest
 
 
@@ -71,7 +78,7 @@ def test_with_pairs_parity_is_measured_on_them(ready: Path, tmp_path: Path) -> N
 def test_half_weights_are_rounded_once_and_are_what_every_engine_computes_with(tmp_path: Path) -> None:
     full = tmp_path / "full.safetensors"
     save_model(full, lively("small"), preset="small")
-    manifest = export(full, tmp_path / "out", half_weights=True)
+    manifest = export(full, tmp_path / "out", ExportOptions(half_weights=True))
     stored = read_tensors(tmp_path / "out" / WEIGHTS)
     for name, value in read_tensors(full).items():
         assert torch.equal(stored[name], value.half() if value.is_floating_point() else value), name
@@ -82,7 +89,11 @@ def test_half_weights_are_rounded_once_and_are_what_every_engine_computes_with(t
 
 def test_pairs_of_another_size_are_refused_before_anything_is_built(small_export: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\[1, 2, 64, 64\]"):
-        export(small_export / WEIGHTS, tmp_path / "out", parity_views=np.zeros((1, 2, 64, 64), np.float32))
+        export(
+            small_export / WEIGHTS,
+            tmp_path / "out",
+            ExportOptions(parity_views=np.zeros((1, 2, 64, 64), np.float32)),
+        )
     assert names(tmp_path) == []
 
 
@@ -212,9 +223,11 @@ def test_the_same_weights_give_the_same_graph_byte_for_byte(small_export: Path) 
 def test_the_paper_preset_exports_within_tolerance(tmp_path: Path) -> None:
     weights = tmp_path / "paper.safetensors"
     save_model(weights, lively("paper"), dtype=torch.float16)
-    manifest = export(weights, tmp_path / "out", parity_views=pairs_for("paper", 1))
+    manifest = export(weights, tmp_path / "out", ExportOptions(parity_views=pairs_for("paper", 1)))
     assert (manifest.preset, manifest.height, manifest.width) == ("paper", 1024, 512)
-    assert all(manifest.parity.measured["onnxruntime"][name] <= manifest.parity.tolerance[name] for name in OUTPUTS)
+    measured = manifest.targets["onnx"].parity
+    assert isinstance(measured, Parity)
+    assert not measured.beyond()
 
 
 @pytest.mark.parametrize("package", ["torch", "onnx", "onnxscript", "safetensors"])

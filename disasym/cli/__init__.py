@@ -9,6 +9,7 @@ from disasym.cli.export import export_command
 from disasym.cli.infer import infer_command
 from disasym.cli.train import train_command
 from disasym.cli.tumours import tumours_command
+from disasym.cli.verify import verify_command
 from disasym.errors import DisasymError
 
 __all__ = ["main"]
@@ -35,7 +36,15 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
-    commands=[demo_command, infer_command, tumours_command, train_command, export_command, doctor_command],
+    commands=[
+        demo_command,
+        infer_command,
+        tumours_command,
+        train_command,
+        export_command,
+        verify_command,
+        doctor_command,
+    ],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="disasym")

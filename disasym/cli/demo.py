@@ -38,7 +38,8 @@ def demo_command(context: click.Context, out: Path, model: Path | None) -> None:
         click.echo(line)
     click.echo()
     click.echo(described(summary))
-    click.echo(f"{'pictures':<9}{out / 'images'}")
+    if not summary.left_out:
+        click.echo(f"{'pictures':<9}{out / 'images'}")
     listed(summary, verbose=False)
     context.exit(summary.exit_code)
 

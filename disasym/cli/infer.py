@@ -46,10 +46,9 @@ Exit code:
 @click.option("--threads", type=click.IntRange(1), help="Threads of the engine on the CPU.  [default: one a core]")
 @click.option(
     "--write",
-    default="scores,panels",
-    show_default=True,
     metavar="LIST",
-    help="What to write, separated by commas: scores (always written), panels (one PNG a pair).",
+    help="What to write, separated by commas: scores (always written), panels (one PNG a pair).  [default:"
+    " scores,panels; scores alone if the model was exported without images]",
 )
 @click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar and no summary.")
@@ -65,7 +64,7 @@ def infer_command(
     batch: int,
     workers: int | None,
     threads: int | None,
-    write: str,
+    write: str | None,
     include_processing: bool,
     quiet: bool,
     verbose: bool,
@@ -91,7 +90,7 @@ def infer_command(
             batch=batch,
             workers=workers,
             threads=threads,
-            write=tuple(name.strip() for name in write.split(",") if name.strip()),
+            write=None if write is None else tuple(name.strip() for name in write.split(",") if name.strip()),
             include_processing=include_processing,
             quiet=quiet,
         )
@@ -112,6 +111,8 @@ def described(summary: "Summary") -> str:
         "model": f"{summary.model_sha256[:12]} on {summary.engine}",
         "results": f"{printable(summary.out)} (results.csv, results.jsonl, files.csv)",
     }
+    if summary.left_out:
+        facts["left out"] = summary.left_out
     if not summary.scored:
         facts["pairs"] = "no mammogram pairs found: files.csv says why each file was not used"
     return "\n".join(f"{name:<9}{value}" for name, value in facts.items())

@@ -35,7 +35,7 @@ def write_panel(path: Path, pair: Scored, engine: Engine) -> None:
 
 
 def draw_panel(pair: Scored, engine: Engine) -> Image.Image:
-    """The picture of one pair, RGB."""
+    """The picture of one pair, RGB. ValueError for a pair without heat map or images."""
     layout = Layout.of(*pair.right.pixels.shape)
     picture = Image.new("RGB", (layout.width, layout.height), BACKGROUND)
     pen = Pen(ImageDraw.Draw(picture), layout.unit)
@@ -52,6 +52,8 @@ def draw_panel(pair: Scored, engine: Engine) -> Image.Image:
 
 def _cells(pair: Scored, side: int, layout: "Layout") -> tuple[Pixels, ...]:
     """The four images of one breast, enlarged, in the order of COLUMNS."""
+    if pair.cam is None or pair.normal is None or pair.abnormality is None:
+        raise ValueError(f"pair {pair.job.pair_id} has no heat map or no images to draw")
     height, width = layout.cell_height, layout.cell_width
     view = (pair.right, pair.left)[side].pixels
     original = enlarge(view, height, width)

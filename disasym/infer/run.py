@@ -17,7 +17,7 @@ from disasym.infer.jobs import Work, find_work
 from disasym.infer.panels import write_panel
 from disasym.infer.progress import Display, display
 from disasym.infer.results import ResultFiles, panel_name, row_of, write_fates
-from disasym.infer.stages import Failed, Scored, load_all, score_all
+from disasym.infer.stages import IMAGES, Failed, Scored, load_all, score_all
 
 WRITABLE = ("scores", "panels")
 
@@ -34,7 +34,7 @@ class InferOptions:
     batch: int = 4  # pairs in one run of the engine
     workers: int | None = None  # files decoded at a time; None: one a usable core
     threads: int | None = None  # of the engine; None: one a usable core
-    write: tuple[str, ...] = WRITABLE  # scores are always written
+    write: tuple[str, ...] | None = None  # scores are always written; None: panels too if the model makes images
     include_processing: bool = False
     quiet: bool = False
 
@@ -43,7 +43,7 @@ class InferOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
-        unknown = [name for name in self.write if name not in WRITABLE]
+        unknown = [name for name in self.write or () if name not in WRITABLE]
         if unknown:
             raise InputError(f"cannot write {', '.join(unknown)}: choose from {', '.join(WRITABLE)}")
 
@@ -58,6 +58,7 @@ class Summary:
     seconds: float  # from the first pair to the last row
     engine: str
     model_sha256: str
+    left_out: str = ""  # what is usually written and was not, and why
 
     def count(self, fate: str) -> int:
         """Files with this fate."""
@@ -75,7 +76,8 @@ def infer(options: InferOptions) -> Summary:
     A file that cannot be used never stops a run: it is in `Summary.fates` and files.csv with its reason.
 
     Raises:
-        InputError: the source does not exist, or the results cannot be written.
+        InputError: the source does not exist, the results cannot be written, or panels were asked for and the model
+            makes no images.
         ManifestError, EngineError, MissingExtraError, CheckpointError: see `read_manifest` and `engines.load`.
     """
     model = options.model or default_model()
@@ -83,11 +85,12 @@ def infer(options: InferOptions) -> Summary:
         load(model, options.engine, options.device, options.threads) as engine,
         display(options.quiet) as shown,
     ):
+        panels, left_out = _panels(options, engine, model)
         work = find_work(options.source, options.out, options.include_processing, shown.file)
         shown.pairs(len(work.jobs))
         with ResultFiles(options.out) as results:
             started = time.perf_counter()
-            failures = _run(work, engine, results, options, shown)
+            failures = _run(work, engine, results, options, panels, shown)
             seconds = time.perf_counter() - started
         fates = final_fates(work, failures)
         write_fates(options.out, fates)
@@ -98,6 +101,7 @@ def infer(options: InferOptions) -> Summary:
             seconds=seconds,
             engine=engine.name,
             model_sha256=engine.info.model_sha256,
+            left_out=left_out,
         )
 
 
@@ -107,10 +111,25 @@ def default_model() -> Path:
     return Path(named) if named else Path(__file__).parent.parent / "demonstration"
 
 
+def _panels(options: InferOptions, engine: Engine, model: Path) -> tuple[bool, str]:
+    """Whether panels are drawn, and what to say if they are only left out because the model makes no images."""
+    if options.write is not None and "panels" not in options.write:
+        return False, ""
+    missing = [name for name in IMAGES if name not in engine.info.outputs]
+    if not missing:
+        return True, ""
+    without = f"{model} was exported without {', '.join(missing)}"
+    if options.write is not None:
+        raise InputError(f"panels cannot be drawn: {without}; write scores only, or export it with --outputs all")
+    return False, f"panels: {without}"
+
+
 Drawing = Future[str]  # the picture's name, relative to the results
 
 
-def _run(work: Work, engine: Engine, results: ResultFiles, options: InferOptions, shown: Display) -> list[Failed]:
+def _run(
+    work: Work, engine: Engine, results: ResultFiles, options: InferOptions, panels: bool, shown: Display
+) -> list[Failed]:
     """All pairs through all stages, in order; returns those without a result."""
     workers = options.workers or usable_cores()
     batch = min(options.batch, engine.info.max_batch or options.batch)
@@ -118,7 +137,7 @@ def _run(work: Work, engine: Engine, results: ResultFiles, options: InferOptions
     with _pool(workers) as pool:
 
         def draw(pair: Scored) -> Drawing | None:
-            return pool.submit(_draw, pair, engine, options.out) if "panels" in options.write else None
+            return pool.submit(_draw, pair, engine, options.out) if panels else None
 
         loaded = load_all(work.jobs, engine.info.height, engine.info.width, pool, ahead=workers + batch)
         for done in _drawn(score_all(loaded, engine, batch), draw):

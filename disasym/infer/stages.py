@@ -21,6 +21,8 @@ from disasym.infer.jobs import Job, Source, find_work
 from disasym.preprocess import Mammogram, preprocess
 from disasym.spec import Array, Outputs
 
+IMAGES = ("cam", "normal", "abnormality")  # the outputs of a panel
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -40,9 +42,9 @@ class Scored:
     left: Mammogram
     asymmetry: float
     abnormal: tuple[float, float]  # right, left
-    cam: Array  # [2, H/32, W/32]
-    normal: Array  # [2, H, W]
-    abnormality: Array  # [2, H, W]
+    cam: Array | None = None  # [2, H/32, W/32]; None: the model was exported without it
+    normal: Array | None = None  # [2, H, W]
+    abnormality: Array | None = None  # [2, H, W]
 
 
 @dataclass(frozen=True)
@@ -157,9 +159,7 @@ def _taken(pair: Loaded, outputs: Outputs, at: int) -> Scored:
         left=pair.left,
         asymmetry=float(outputs.asymmetry[at]),
         abnormal=(right, left),
-        cam=outputs.cam[at],
-        normal=outputs.normal[at],
-        abnormality=outputs.abnormality[at],
+        **{name: outputs.named()[name][at] for name in IMAGES if name in outputs.named()},
     )
 
 

@@ -1,0 +1,30 @@
+"""How far an exported model may be from eager PyTorch in float32: one table, each row with its reason.
+
+`disasym export` refuses what is further away, `disasym verify` reports it. Differences are the largest over all pairs
+and elements. What was measured stands in docs/log.md and in each manifest.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest |Δ| accepted against eager, and why that much."""
+
+    absolute: float
+    reason: str
+
+
+TOLERANCES = {
+    "fp32": {
+        "score": Tolerance(1e-4, "float32 sums in another order over the blocks, then a sigmoid of slope at most 1/4"),
+        "cam": Tolerance(1e-3, "min–max scaling divides by the range of the map, which enlarges rounding"),
+        "image": Tolerance(1e-3, "a quarter of one grey level of an 8-bit display; the decoder sums over many terms"),
+    },
+}
+KINDS = {"asymmetry": "score", "abnormal": "score", "cam": "cam", "normal": "image", "abnormality": "image"}
+
+
+def tolerance(precision: str, output: str) -> float:
+    """The largest |Δ| that a target of this precision may have in an output of `disasym.spec`."""
+    return TOLERANCES[precision][KINDS[output]].absolute
