@@ -16,7 +16,7 @@ from disasym.engines.base import Engine, EngineInfo
 from disasym.errors import EngineError, InputError
 from disasym.export.manifest import WEIGHTS, Manifest, Parity, Target, checked_file, read_manifest
 
-__all__ = ["DEVICES", "ENGINES", "Engine", "EngineInfo", "load", "obstacle", "open_export"]
+__all__ = ["DEVICES", "ENGINES", "Engine", "EngineInfo", "load", "obstacle", "open_export", "open_target"]
 
 DEVICES = ("cpu", "cuda")
 
@@ -58,32 +58,27 @@ class Backend:
     problem: Callable[[Target, str], str]  # why this target cannot run on this device here, "" if it can
 
 
-def open_export(
-    folder: Path,
-    manifest: Manifest,
-    engine: str,
-    device: str,
-    threads: int | None = None,
-    unverified: bool = False,
+def open_export(folder: Path, manifest: Manifest, engine: str, device: str, threads: int | None = None) -> Engine:
+    """`load` for an export whose manifest was read."""
+    targets = {"eager": EAGER}
+    for target in manifest.targets.values():
+        if target.engine in ENGINES:
+            targets.setdefault(target.engine, target)  # two targets may run on one engine: the first
+    named = [name for name in ENGINES if name in targets]
+    available = [name for name in named if device in ENGINES[name].devices(targets[name])]
+    return open_target(folder, manifest, targets[_chosen(engine, available, named, folder, device)], device, threads)
+
+
+def open_target(
+    folder: Path, manifest: Manifest, target: Target, device: str, threads: int | None = None, unverified: bool = False
 ) -> Engine:
-    """Open one engine of an export whose manifest was read.
-
-    Args:
-        unverified: open it even if the parity gate found that it differs, to measure it again.
-
-    Raises:
-        see `load`.
-    """
-    targets = {target.engine: target for target in manifest.targets.values() if target.engine in ENGINES}
-    targets["eager"] = EAGER
-    available = [name for name in ENGINES if name in targets and device in ENGINES[name].devices(targets[name])]
-    name = _chosen(engine, available, [name for name in ENGINES if name in targets], folder, device)
-    target = targets[name]
+    """Open one target; with `unverified` even if the parity gate found that it differs, to measure it again."""
     if not unverified and isinstance(target.parity, Parity) and target.parity.beyond():
-        _refuse_different(folder, name, target.parity)
+        _refuse_different(folder, target.engine, target.parity)
     for file in target.files:
         checked_file(folder, manifest, file)
-    return ENGINES[name].open(folder / target.files[0], _info(manifest, target, device), target, threads)
+    backend = ENGINES[target.engine]
+    return backend.open(folder / target.files[0], _info(manifest, target, device), target, threads)
 
 
 def obstacle(target: Target) -> tuple[str, str]:
@@ -107,12 +102,27 @@ def _open_eager(file: Path, info: EngineInfo, _: Target, threads: int | None) ->
     return EagerEngine(file, info, threads)
 
 
+def _open_aotinductor(file: Path, info: EngineInfo, target: Target, threads: int | None) -> Engine:
+    from disasym.engines.aoti import AotiEngine
+
+    return AotiEngine(file, info, target, threads)
+
+
+def _problem_of_aotinductor(target: Target, device: str) -> str:
+    from disasym.engines.aoti import problem
+
+    return problem(target, device)
+
+
 def _no_problem(_: Target, __: str) -> str:
     return ""
 
 
 ENGINES = {  # fastest first: the order in which "auto" looks
     "onnxruntime": Backend(_open_onnxruntime, lambda _: ("cpu", "cuda"), _no_problem),
+    "aotinductor": Backend(
+        _open_aotinductor, lambda target: (str(target.facts.get("device", "cpu")),), _problem_of_aotinductor
+    ),
     "eager": Backend(_open_eager, lambda _: ("cpu", "cuda"), _no_problem),
 }
 EAGER = Target(  # every export has the weights, so every export runs eagerly, as the reference

@@ -38,7 +38,7 @@ class EagerEngine(Engine):
 
         assert self._model is not None  # noqa: S101 - run() refuses a closed engine
         try:
-            with torch.inference_mode(), _settings(self._threads):
+            with torch.inference_mode(), settings(self._threads):
                 outputs = self._model(torch.tensor(views, device=self.info.device))
                 return {name: np.array(getattr(outputs, name).cpu().numpy()) for name in self.info.outputs}
         except RuntimeError as error:
@@ -114,7 +114,7 @@ def _require_torch() -> None:
 
 
 @contextmanager
-def _settings(threads: int | None) -> Iterator[None]:
+def settings(threads: int | None) -> Iterator[None]:
     """The thread count and true float32 convolutions on CUDA: both are global in PyTorch, so they are put back."""
     import torch
 

@@ -17,7 +17,7 @@ from disasym.files import sha256_of, write_whole
 from disasym.spec import OUTPUT_SETS, OUTPUTS, output_shapes
 
 FORMAT = "disasym-export-2"
-MANIFEST, ONNX, WEIGHTS, CARD = "manifest.json", "model.onnx", "model.safetensors", "README.md"
+MANIFEST, ONNX, PT2, WEIGHTS, CARD = "manifest.json", "model.onnx", "model.pt2", "model.safetensors", "README.md"
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
@@ -41,7 +41,7 @@ class Parity:
 class Target:
     """One way in which an export can be run."""
 
-    engine: str | None  # a name in disasym.engines.ENGINES; None: made for another program
+    engine: str  # a name in disasym.engines.ENGINES
     precision: str  # one of PRECISIONS
     files: tuple[str, ...]  # the first is the one that the engine opens
     max_batch: int | None  # pairs in one run; None: as memory allows
@@ -156,7 +156,7 @@ class _Reader(Strict):
     def target(self, content: object, name: str) -> Target:
         fields = self.fields(content, Target, name)
         target = Target(
-            engine=None if fields["engine"] is None else self.text(fields["engine"], f"{name}.engine"),
+            engine=self.text(fields["engine"], f"{name}.engine"),
             precision=self.one_of(fields["precision"], f"{name}.precision", PRECISIONS),
             files=self.several(fields["files"], f"{name}.files", self.text),
             max_batch=None if fields["max_batch"] is None else self.whole(fields["max_batch"], f"{name}.max_batch"),

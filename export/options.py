@@ -11,7 +11,7 @@ from disasym.spec import OUTPUT_SETS, Array
 class Kind:
     """A target that can be built."""
 
-    engine: str | None  # what runs it: a name in disasym.engines.ENGINES; None: another program
+    engine: str  # what runs it: a name in disasym.engines.ENGINES
     precisions: tuple[str, ...]
     from_onnx: bool  # built from the ONNX graph, not from the PyTorch model
     what: str  # one line of the help
@@ -19,6 +19,10 @@ class Kind:
 
 TARGETS = {
     "onnx": Kind("onnxruntime", ("fp32",), True, "model.onnx, for onnxruntime on CPUs and GPUs"),
+    "aotinductor": Kind("aotinductor", ("fp32",), False, "model.pt2, compiled by PyTorch for this machine alone"),
+    "triton-server": Kind(
+        "onnxruntime", ("fp32",), True, "a model repository for NVIDIA Triton Inference Server, with model.onnx"
+    ),
 }
 
 

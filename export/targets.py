@@ -1,16 +1,17 @@
 """Builds the targets of an export, each into the folder; the manifest entry of each comes back, not yet verified."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnxruntime
+import torch
 
 from disasym.engines.base import EngineInfo
-from disasym.export.manifest import ONNX, Target
-from disasym.export.options import TARGETS, ExportOptions
+from disasym.export.manifest import ONNX, PT2, Target
+from disasym.export.options import ExportOptions
 from disasym.export.to_onnx import OPSET
+from disasym.export.triton_server import write_repository
 from disasym.files import write_whole
 from disasym.model import DisAsymNet
 
@@ -32,21 +33,50 @@ class Job:
 
 def build(name: str, job: Job) -> Target:
     """Build one target into the job's folder."""
-    target = BUILDERS[name](job)
-    return dataclasses.replace(target, engine=TARGETS[name].engine, parity=UNVERIFIED)
+    return BUILDERS[name](job)
 
 
 def _onnx(job: Job) -> Target:
     write_whole(job.folder / ONNX, job.onnx)
+    return _of_onnxruntime(job, (ONNX,), None)
+
+
+def _triton_server(job: Job) -> Target:
+    info, most = job.info, job.options.max_batch
+    files = write_repository(job.folder, job.onnx, info.height, info.width, info.outputs, most)
+    return _of_onnxruntime(job, files, most)
+
+
+def _of_onnxruntime(job: Job, files: tuple[str, ...], max_batch: int | None) -> Target:
     return Target(
-        engine=None,
+        engine="onnxruntime",
         precision=job.info.precision,
-        files=(ONNX,),
-        max_batch=None,
+        files=files,
+        max_batch=max_batch,
         versions={"onnxruntime": onnxruntime.__version__},
         facts={"opset": OPSET},
         parity=UNVERIFIED,
     )
 
 
-BUILDERS: dict[str, Callable[[Job], Target]] = {"onnx": _onnx}
+def _aotinductor(job: Job) -> Target:
+    from disasym.export.to_aotinductor import to_aotinductor
+
+    device, most = "cuda" if torch.cuda.is_available() else "cpu", job.options.max_batch
+    facts = to_aotinductor(job.model, job.folder / PT2, job.info.outputs, most, device)
+    return Target(
+        engine="aotinductor",
+        precision=job.info.precision,
+        files=(PT2,),
+        max_batch=most,
+        versions={"torch": str(torch.__version__)},
+        facts=facts,
+        parity=UNVERIFIED,
+    )
+
+
+BUILDERS: dict[str, Callable[[Job], Target]] = {
+    "onnx": _onnx,
+    "aotinductor": _aotinductor,
+    "triton-server": _triton_server,
+}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from disasym.engines import obstacle, open_export
+from disasym.engines import obstacle, open_export, open_target
 from disasym.errors import EngineError
 from disasym.export import parity
 from disasym.export.manifest import Manifest, Parity, read_manifest, write_manifest
@@ -74,13 +74,11 @@ def _one(folder: Path, manifest: Manifest, name: str, views: Array | None) -> Ve
 def run(folder: Path, manifest: Manifest, name: str, views: Array | None, compare: Compare) -> Parity | str:
     """One target against the reference by `compare`; or in words why it was not run."""
     target = manifest.targets[name]
-    if target.engine is None:
-        return f"not run (for another program; {target.facts.get('verified_as', 'nothing here opens it')})"
     device, problem = obstacle(target)
     if problem:
         return f"not run ({problem})"
     with (
         open_export(folder, manifest, "eager", "cpu") as reference,
-        open_export(folder, manifest, target.engine, device, unverified=True) as exported,
+        open_target(folder, manifest, target, device, unverified=True) as exported,
     ):
         return compare(reference, exported, views)

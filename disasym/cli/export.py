@@ -12,13 +12,22 @@ EPILOG = """\b
 Examples:
   disasym export runs/mias/model.safetensors --out exports/mias --pairs mias/manifest.csv
   disasym export --outputs scores
+  disasym export --to onnx,triton-server --max-batch 16
   disasym infer exams/ --model exports/mias --out report/
 """
 
 
 @click.command("export", epilog=EPILOG)
 @click.argument("weights", type=click.Path(exists=True, path_type=Path), required=False)
-@click.option("--to", "targets", multiple=True, metavar="LIST", help="Targets, separated by commas.  [default: onnx]")
+@click.option(
+    "--to",
+    "targets",
+    multiple=True,
+    metavar="LIST",
+    help="What to build, separated by commas or given several times: onnx (for onnxruntime), aotinductor (compiled by"
+    " PyTorch for this machine alone), triton-server (a model repository for NVIDIA Triton Inference Server)."
+    "  [default: onnx]",
+)
 @click.option(
     "--outputs",
     default="all",

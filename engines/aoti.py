@@ -1,0 +1,105 @@
+"""The AOTInductor engine: a .pt2 package of compiled C++ or CUDA code. Needs torch, but none of the Python model."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from disasym.engines.base import Engine, EngineInfo
+from disasym.engines.eager import settings
+from disasym.errors import EngineError, MissingExtraError
+from disasym.export.manifest import Target
+from disasym.spec import Array
+
+# Names of instruction sets as in /proc/cpuinfo of Linux; the compiler is told to use all that it knows.
+PREFIXES = (
+    "avx",
+    "amx",
+    "fma",
+    "sse",
+    "ssse",
+    "bmi",
+    "f16c",
+    "gfni",
+    "vaes",
+    "vpclmul",
+    "popcnt",
+    "abm",
+    "adx",
+    "movbe",
+)
+
+
+class AotiEngine(Engine):
+    """Runs a package of `disasym.export.to_aotinductor`."""
+
+    name = "aotinductor"
+
+    def __init__(self, package: Path, info: EngineInfo, target: Target, threads: int | None = None) -> None:
+        """Open a package whose hash was checked.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+            EngineError: another torch, processor or device than it was compiled for.
+        """
+        super().__init__(info)
+        self._threads = threads
+        self._model: Any = _loaded(package, info, target)
+
+    def _infer(self, views: Array) -> dict[str, Array]:
+        import torch
+
+        try:
+            with torch.inference_mode(), settings(self._threads):
+                outputs = self._model(torch.tensor(views, device=self.info.device))
+                named = zip(self.info.outputs, outputs, strict=True)
+                return {name: np.array(value.cpu().numpy()) for name, value in named}
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise MemoryError(f"a batch of {len(views)} pairs does not fit into memory: {error}") from None
+            raise EngineError(f"AOTInductor failed on a batch of {len(views)} pairs: {error}") from None
+
+    def _release(self) -> None:
+        self._model = None
+
+
+def problem(target: Target, device: str) -> str:
+    """Why a package cannot run on this machine, "" if it can. What was compiled for other instructions would crash."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return "torch is not installed"
+    if str(torch.__version__) != target.versions.get("torch"):
+        return f"compiled by torch {target.versions.get('torch')}, this is {torch.__version__}"
+    wanted = str(target.facts.get("cpu", ""))
+    if absent := sorted(set(wanted.split()) - set(instruction_sets().split())):
+        return f"compiled for a processor with {' '.join(absent)}, which this one lacks"
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            return "no GPU"
+        if torch.cuda.get_device_name() != target.facts.get("gpu"):
+            return f"compiled for {target.facts.get('gpu')}, this is {torch.cuda.get_device_name()}"
+    return ""
+
+
+def instruction_sets() -> str:
+    """What the compiler may have used of this processor: its architecture, and on Linux its instruction sets."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    chosen = sorted({flag for flag in flags if flag.startswith(PREFIXES) or platform.machine() != "x86_64"})
+    return " ".join([platform.machine(), *chosen])
+
+
+def _loaded(package: Path, info: EngineInfo, target: Target) -> Any:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise MissingExtraError("the aotinductor engine", "torch", "train") from None
+    if why := problem(target, info.device):
+        raise EngineError(f"{package} cannot run here: {why}; export the model again on this machine")
+    try:
+        return torch._inductor.aoti_load_package(str(package))
+    except Exception as error:  # whatever the loader of shared libraries says
+        raise EngineError(f"torch {torch.__version__} cannot open {package}: {error}; export it again here") from None

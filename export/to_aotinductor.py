@@ -1,0 +1,69 @@
+"""PyTorch → AOTInductor: a .pt2 package with the network compiled for this processor (C++) or this GPU (Triton).
+
+It needs the very torch version that made it and the instruction sets of the machine that made it: both are noted, and
+checked before it is opened. Inductor's `freezing` is not used: on CPUs it gave other numbers (docs/log.md).
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from disasym.engines.aoti import instruction_sets
+from disasym.errors import ExportError
+from disasym.model import DisAsymNet
+
+
+class Chosen(nn.Module):
+    """A network that returns some of its outputs, as a plain tuple; tracing drops what only the others need."""
+
+    def __init__(self, model: DisAsymNet, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = outputs
+
+    def forward(self, views: Tensor) -> tuple[Tensor, ...]:
+        found = self.model(views)
+        return tuple(getattr(found, name) for name in self.outputs)
+
+
+def to_aotinductor(
+    model: DisAsymNet, package: Path, outputs: tuple[str, ...], max_batch: int, device: str
+) -> dict[str, Any]:
+    """Compile the network in float32 for batches of 1 to `max_batch` and write the package; returns facts about it.
+
+    Raises:
+        ExportError: the compiler failed; its last words are in the message.
+    """
+    examples = torch.zeros(min(2, max_batch), 2, model.config.height, model.config.width, device=device)
+    batch = {0: torch.export.Dim("batch", min=1, max=max_batch)} if max_batch > 1 else None
+    package.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(
+                Chosen(model, outputs).to(device).eval(), (examples,), dynamic_shapes={"views": batch}
+            )
+            torch._inductor.aoti_compile_and_package(program, package_path=str(package))
+    except Exception as error:  # a C++ compiler that is absent, or whatever Inductor raises
+        raise ExportError(
+            f"AOTInductor of torch {torch.__version__} cannot compile the model: {str(error).strip()[-500:]}; it needs"
+            " a C++ compiler (g++ or clang++) and the headers of Python"
+        ) from None
+    finally:
+        model.to("cpu")
+    if device == "cuda":
+        return {"device": device, "gpu": torch.cuda.get_device_name(), "cpu": instruction_sets()}
+    return {"device": device, "cpu": instruction_sets()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what torch says about its own deprecated parts."""
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.filterwarnings("ignore", category=category)
+        yield

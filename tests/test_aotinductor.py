@@ -1,0 +1,127 @@
+"""The AOTInductor target: compiled once, the same model, and refused where it was not compiled for."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from disasym.checkpoint import save_model
+from disasym.engines import Engine, load, obstacle
+from disasym.engines.aoti import instruction_sets
+from disasym.errors import EngineError, ExportError, InputError
+from disasym.export import ExportOptions, export
+from disasym.export.manifest import MANIFEST, PT2, Parity, read_manifest
+from disasym.export.parity import synthetic_pairs
+from disasym.export.to_aotinductor import to_aotinductor
+from disasym.model import PRESETS, DisAsymNet
+
+pytestmark = pytest.mark.slow
+
+TINY = dataclasses.replace(
+    PRESETS["small"], height=64, width=32, widths=(8, 8, 8, 16), blocks=1, heads=2, decoder=(8, 8, 8, 8, 8)
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network, compiled; the parity gate has passed it."""
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("no C++ compiler: AOTInductor cannot compile")
+    folder = tmp_path_factory.mktemp("aotinductor")
+    torch.manual_seed(0)
+    save_model(folder / "tiny.safetensors", DisAsymNet(TINY))
+    export(folder / "tiny.safetensors", folder / "out", ExportOptions(targets=("aotinductor",), max_batch=4))
+    return folder / "out"
+
+
+@pytest.fixture
+def engine(tiny: Path) -> Engine:
+    return load(tiny, "aotinductor", threads=1)
+
+
+@pytest.fixture
+def copied(tiny: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny, tmp_path / "export"))
+
+
+def edit(folder: Path, field: str, value: object) -> None:
+    content = json.loads((folder / MANIFEST).read_text())
+    content["targets"]["aotinductor"][field] = value
+    (folder / MANIFEST).write_text(json.dumps(content))
+
+
+def test_the_compiled_network_is_the_model(tiny: Path, engine: Engine) -> None:
+    measured = read_manifest(tiny).targets["aotinductor"].parity
+    assert isinstance(measured, Parity)
+    assert not measured.beyond()
+    views = synthetic_pairs(64, 32, 4)
+    with engine, load(tiny, "eager") as eager:
+        assert (engine.info.max_batch, engine.info.precision) == (4, "fp32")
+        for batch in (1, 2, 4):
+            found, expected = engine.run(views[:batch]), eager.run(views[:batch])
+            for name, value in found.named().items():
+                np.testing.assert_allclose(value, expected.named()[name], atol=1e-4)
+
+
+def test_batches_above_the_profile_and_other_arrays_are_refused(engine: Engine) -> None:
+    views = synthetic_pairs(64, 32, 5)
+    with engine:
+        with pytest.raises(InputError, match="a batch of 5 pairs is above the 4"):
+            engine.run(views)
+        with pytest.raises(InputError, match="float64"):
+            engine.run(views[:1].astype(np.float64))
+        views[0, 0, 0, 0] = np.nan
+        with pytest.raises(InputError, match="nan"):
+            engine.run(views[:1])
+        engine.run(views[1:2])
+    with pytest.raises(EngineError, match="closed"):
+        engine.run(views[1:2])
+
+
+def test_one_flipped_bit_is_refused(copied: Path) -> None:
+    content = bytearray((copied / PT2).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / PT2).write_bytes(content)
+    with pytest.raises(EngineError, match=r"model\.pt2 is damaged"):
+        load(copied)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("versions", {"torch": "1.0"}, "compiled by torch 1.0, this is "),
+        ("facts", {"device": "cpu", "cpu": "pdp11"}, "compiled for a processor with pdp11, which this one lacks"),
+    ],
+)
+def test_what_was_compiled_for_another_machine_is_refused_before_it_is_opened(
+    copied: Path, field: str, value: object, says: str
+) -> None:
+    edit(copied, field, value)
+    with pytest.raises(EngineError, match=rf"cannot run here: {says}.*export the model again"):
+        load(copied, "aotinductor")
+    _, problem = obstacle(read_manifest(copied).targets["aotinductor"])
+    assert problem.startswith(says)
+
+
+def test_a_package_for_a_gpu_is_not_run_without_one(copied: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    edit(copied, "facts", {"device": "cuda", "gpu": "a GPU", "cpu": instruction_sets()})
+    assert obstacle(read_manifest(copied).targets["aotinductor"]) == ("cuda", "no GPU")
+    with pytest.raises(EngineError, match="does not run on device 'cpu'"):
+        load(copied, "aotinductor")
+    with load(copied) as engine:
+        assert engine.name == "eager"
+
+
+def test_without_a_compiler_it_says_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("g++ not found")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fail)
+    with pytest.raises(ExportError, match=r"g\+\+ not found; it needs a C\+\+ compiler"):
+        to_aotinductor(DisAsymNet(TINY), tmp_path / PT2, ("asymmetry", "abnormal"), 1, "cpu")
