@@ -7,16 +7,17 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 REPORT ?= demo-report
+GPU_REPORT ?= runs/gpu-kernel
 PYTEST_ARGS ?=
 PY := $(VENV)/bin/python
 # No build isolation: the build runs with the pinned setuptools, not with whatever is newest.
 INSTALL := $(PY) -m pip install --quiet --no-build-isolation --constraint constraints.txt
 
-.PHONY: help demo test check fix docs clean
+.PHONY: help demo test check fix docs gpu-kernel clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
-	@echo "Settings: VENV=$(VENV) PYTHON=$(PYTHON) REPORT=$(REPORT) PYTEST_ARGS='$(PYTEST_ARGS)'"
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@echo "Settings: VENV=$(VENV) PYTHON=$(PYTHON) REPORT=$(REPORT) GPU_REPORT=$(GPU_REPORT) PYTEST_ARGS='$(PYTEST_ARGS)'"
 
 demo: $(VENV)/.base  ## install without torch and read eight real films with the bundled demonstration model
 	$(VENV)/bin/disasym demo --out $(REPORT)
@@ -38,6 +39,9 @@ fix: $(VENV)/.dev  ## format, and mend what ruff can mend
 
 docs: $(VENV)/.dev  ## write docs/commands.md from the commands' own help
 	$(PY) docs/commands.py > docs/commands.md
+
+gpu-kernel: $(VENV)/.dev  ## on a machine with a CUDA GPU: check and time the fused attention, in under 8 minutes
+	$(PY) -m benchmarks.gpu_kernel --out $(GPU_REPORT)
 
 clean:  ## remove the environment, build products, caches and the demo's report
 	rm -rf $(VENV) build dist *.egg-info $(REPORT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

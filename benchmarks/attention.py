@@ -54,14 +54,14 @@ def measure(
     emit: Callable[[Row], None],
     *,
     tuned: bool = False,
-    only: frozenset[str] | None = None,
+    which: Callable[[Contender], bool] = lambda _: True,
 ) -> None:
-    """Check and time every contender (or `only` those named) for every shape, until `deadline` (time.monotonic)."""
+    """Check and time every contender `which` is wanted for every shape, until `deadline` (time.monotonic)."""
     for shape in shapes:
         qkv, grad = shape.inputs(device)
         check = check_for(qkv, grad)
         for contender in contenders(device, tuned=tuned):
-            if only is None or contender.name in only:
+            if which(contender):
                 for row in _rows(contender, shape, qkv, grad, check, deadline):
                     emit(row)
         del qkv, grad, check

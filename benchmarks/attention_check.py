@@ -52,7 +52,7 @@ def check_for(qkv: Tensor, grad: Tensor) -> Check:
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
     """‖found − expected‖ / ‖expected‖ over all elements."""
-    return float((found.detach().double() - expected).norm() / expected.norm())
+    return float((found.detach().double() - expected.detach()).norm() / expected.detach().norm())
 
 
 def _attention(qkv: Tensor, grad: Tensor, pair: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,52 @@
+"""The short table at the end of `benchmarks.gpu_kernel`."""
+
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.attention_report import verdicts
+from benchmarks.gpu_measure import RETIMED, TIMED, read_lines
+from benchmarks.gpu_part import CUT, FAIL, INFO, PASS, Record, read_records
+
+MOST_DETAILS = 22  # lines about single checks; all are in records.jsonl
+WIDTH = 118
+
+
+def summary(out: Path, parts: list[str], correctness: set[str], seconds: float) -> tuple[str, bool]:
+    """At most 60 lines, and whether every check of correctness ran and passed."""
+    records = read_records(out)
+    words = {part: verdict([one for one in records if one.part == part]) for part in parts}
+    lines = [_part_line(part, words[part], [one for one in records if one.part == part]) for part in parts]
+    details = [f"  {one.status.upper():<5}{one.part}: {one.check}: {one.detail}" for one in records if _telling(one)]
+    hidden = len(details) - MOST_DETAILS
+    details = details[:MOST_DETAILS] + ([f"  and {hidden} more: records.jsonl"] if hidden > 0 else [])
+    passed = bool(correctness) and all(words[part] == PASS for part in correctness)
+    end = f"{'PASS' if passed else 'FAIL'}: correctness, {len(correctness)} parts, {seconds:.0f} s"
+    return "\n".join(line[:WIDTH] for line in (*lines, *details, *_targets(out), end)), passed
+
+
+def verdict(records: list[Record]) -> str:
+    """FAIL before CUT before PASS; a part that reported nothing failed."""
+    found = {one.status for one in records}
+    if FAIL in found or not found:
+        return FAIL
+    return CUT if CUT in found else PASS
+
+
+def _part_line(part: str, word: str, records: list[Record]) -> str:
+    counts = Counter(one.status for one in records)
+    text = ", ".join(f"{counts[status]} {status}" for status in (PASS, FAIL, CUT, INFO) if counts[status])
+    return f"{word.upper():<6}{part:<28}{text or 'reported nothing'}"
+
+
+def _telling(one: Record) -> bool:
+    return one.status in (FAIL, CUT) or (one.status == INFO and one.part == "environment")
+
+
+def _targets(out: Path) -> list[str]:
+    """The judged shapes first; others only where the tiles are those that were tuned here, to stay short."""
+    found = []
+    for name, title in ((TIMED, "targets"), (RETIMED, "targets, with the tiles tuned here")):
+        lines = verdicts(read_lines(out / name))
+        if lines:
+            found += [title, *(f"  {one}" for one in lines if one.judged or name == TIMED)]
+    return found or ["targets", "  NOT MEASURED: no timings"]
