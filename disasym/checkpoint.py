@@ -36,14 +36,16 @@ def save_model(path: Path, model: DisAsymNet, dtype: torch.dtype = torch.float32
     write_whole(path, _ordered(save(tensors, metadata=header)))
 
 
-def load_model(path: Path, device: str = "cpu") -> DisAsymNet:
+def load_model(path: Path, device: str = "cpu", attention: str = "auto") -> DisAsymNet:
     """The network of a file written by `save_model`, float32, in evaluation mode, its `config` attached.
+
+    `attention` is a backend of `disasym.kernels.bilateral_attention`.
 
     Raises:
         CheckpointError: the file is absent, damaged, of another format or of another configuration.
     """
     config = read_config(path)
-    model = DisAsymNet(config)
+    model = DisAsymNet(config, attention)
     try:
         model.load_state_dict({name: _restored(value) for name, value in read_tensors(path).items()})
     except RuntimeError as error:

@@ -71,12 +71,16 @@ class ModelOutputs(NamedTuple):
 
 
 class DisAsymNet(nn.Module):
-    """AsyC and AsyD together: views in, scores, CAM and both disentangled images out."""
+    """AsyC and AsyD together: views in, scores, CAM and both disentangled images out.
 
-    def __init__(self, config: ModelConfig) -> None:
+    `attention` is a backend of `disasym.kernels.bilateral_attention`; "auto" is the fused kernel on a GPU.
+    """
+
+    def __init__(self, config: ModelConfig, attention: str = "auto") -> None:
         super().__init__()
         self.config = config
-        self.asyc = AsyC(config)
+        self.attention = attention
+        self.asyc = AsyC(config, attention)
         self.asyd = AsyD(config)
 
     def forward(self, views: Tensor) -> ModelOutputs:
@@ -106,11 +110,11 @@ class Classified(NamedTuple):
 class AsyC(nn.Module):
     """Encoder ψ_e, asymmetric transformer ψ_asyt and the two classifiers; weights shared by both sides."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, attention: str) -> None:
         super().__init__()
         dim = config.widths[-1]
         self.encoder = ENCODERS[config.encoder](config.widths)
-        self.blocks = nn.ModuleList(AsymmetricBlock(dim, config.heads) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(AsymmetricBlock(dim, config.heads, attention) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(dim)
         self.abnormality = nn.Linear(dim, 1)
         self.asymmetry = nn.Linear(dim, 1)
@@ -152,9 +156,10 @@ class AsymmetricBlock(nn.Module):
     already writes SA and CA side by side.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, attention: str) -> None:
         super().__init__()
         self.heads = heads
+        self.attention = attention
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.fuse_f = nn.Linear(dim, dim)  # W_f
@@ -164,7 +169,7 @@ class AsymmetricBlock(nn.Module):
     def forward(self, f: Tensor) -> Tensor:
         normed = self.norm(f)  # [B, 2, N, D]
         q, k, v = self.qkv(normed).reshape(*f.shape[:-1], 3, self.heads, -1).unbind(3)  # each [B, 2, N, h, d]
-        attention = bilateral_attention(q, k, v)  # [B, 2, N, 2·D]
+        attention = bilateral_attention(q, k, v, backend=self.attention)  # [B, 2, N, 2·D]
         change: Tensor = self.out(F.gelu(self.fuse_f(normed) + self.fuse_attention(attention)))
         return f + change
 

@@ -1,5 +1,7 @@
 """PyTorch → ONNX: one file, batch dynamic, BatchNorm folded into the convolutions, attention as `Attention` nodes.
 
+A model whose `attention` is "triton" keeps it as one node of our own, which only a runtime with a plugin can run.
+
 Opset 23 is the first with the `Attention` operator, which TensorRT imports as its fused attention. On onnxruntime's
 CPU it cannot be told in time from the decomposed attention of opset 18 (docs/adr/0009).
 """
@@ -16,6 +18,7 @@ import onnx
 import torch
 
 from disasym.errors import ExportError
+from disasym.export.attention_node import translation
 from disasym.export.manifest import symbolic_shapes
 from disasym.export.prune import prune
 from disasym.model import DisAsymNet, ModelConfig
@@ -57,6 +60,7 @@ def _exported(model: DisAsymNet, opset: int) -> onnx.ModelProto:
             input_names=["views"],
             output_names=list(OUTPUTS),
             dynamic_shapes={"views": {0: torch.export.Dim("batch")}},
+            custom_translation_table=translation() if model.attention == "triton" else None,
             external_data=False,
             optimize=True,
             verbose=False,

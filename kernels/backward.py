@@ -71,8 +71,8 @@ def attention_backward_queries(
             value_places = column[:, None] * v_token + dims[None, :] * v_dim
             values = tl.load(v_start + value_places, mask=inside[:, None], other=0.0)
             scores = tl.dot(queries, tl.trans(keys), input_precision=FLOAT32_PRODUCTS, out_dtype=acc_type)
+            scores = tl.where(inside[None, :], scores, float("-inf"))
             weights = tl.exp2(scores * log2_scale - norm[:, None])
-            weights = tl.where(inside[None, :], weights, 0.0)  # 2^(0 - norm) of an absent key may overflow
             dweights = tl.dot(grads, tl.trans(values), input_precision=FLOAT32_PRODUCTS, out_dtype=acc_type)
             dscores = weights * (dweights - shift[:, None])  # [ROWS, COLUMNS]
             acc = tl.dot(dscores.to(keys.dtype), keys, acc, input_precision=FLOAT32_PRODUCTS, out_dtype=acc_type)

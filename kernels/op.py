@@ -6,6 +6,7 @@ carry them along, torch.export and ONNX keep it as one node. Importing this modu
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -112,13 +113,11 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float], outpu
     ctx.save_for_backward(q, k, v, *output)
 
 
+@partial(attend.register_autograd, setup_context=_setup_context)
 def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
     q, k, v, out, lse = ctx.saved_tensors
     dq, dk, dv = attend_backward(grad, q, k, v, out, lse, ctx.scale)
     return dq, dk, dv, None
-
-
-attend.register_autograd(_backward, setup_context=_setup_context)
 
 
 def _empty(q: Tensor) -> tuple[Tensor, Tensor]:

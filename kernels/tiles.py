@@ -78,9 +78,9 @@ def _parsed(row: dict[str, str]) -> tuple[Key, Choice]:
     return key, Choice(tile, row["chosen"])
 
 
-def store(choices: dict[Key, Choice]) -> None:
-    """Write the table anew, in its own order."""
-    with TABLE.open("w", encoding="utf-8", newline="") as file:
+def store(choices: dict[Key, Choice], path: Path = TABLE) -> None:
+    """Write a table."""
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for key, (tile, chosen) in ((key, (choice.tile, choice.chosen)) for key, choice in choices.items()):
