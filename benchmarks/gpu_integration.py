@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ def operator(part: Part) -> None:
     torch.manual_seed(0)
     part.check("torch.library.opcheck", lambda: _opcheck(part), seconds=20)
     part.check("torch.compile of the operator", lambda: _compile_operator(part), seconds=20)
+    part.check("torch.compile of the operator, any size", lambda: _compile_any_size(part), seconds=20)
     part.check("torch.compile of a block, forward and backward", lambda: _compile_block(part), seconds=30)
 
 
@@ -69,10 +69,25 @@ def _compile_operator(part: Part) -> str:
     torch.compiler.reset()
     shape = (1, 2, 9, 3, 1, 32) if part.dry else (4, 2, 513, 3, 8, 64)
     q, k, v = torch.randn(shape, device=part.device, dtype=torch.float16).unbind(3)
-    run = torch.compile(partial(bilateral_attention, backend="triton"), fullgraph=True, **_compiler(part))
-    found, expected = run(q, k, v), bilateral_attention(q, k, v, backend="triton")
+    run = torch.compile(_fused, fullgraph=True, **_compiler(part))
+    found, expected = run(q, k, v), _fused(q, k, v)
     require(torch.equal(found, expected), f"differs from eager by {float((found - expected).abs().max()):.1e}")
     return "one graph, the same bits as eager"
+
+
+def _compile_any_size(part: Part) -> str:
+    """One graph for any batch and any number of tokens: the kernel's own conditions on N must become guards."""
+    torch.compiler.reset()
+    run = torch.compile(_fused, fullgraph=True, dynamic=True, **_compiler(part))
+    for batch, tokens in ((2, 9), (3, 11)) if part.dry else ((2, 513), (5, 700), (4, 512), (3, 40)):
+        shape = (batch, 2, tokens, 3, 1 if part.dry else 8, 32 if part.dry else 64)
+        q, k, v = torch.randn(shape, device=part.device, dtype=torch.float16).unbind(3)
+        require(torch.equal(run(q, k, v), _fused(q, k, v)), f"B={batch} N={tokens}: differs from eager")
+    return "odd, even and short N, the same bits as eager"
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return bilateral_attention(q, k, v, backend="triton")
 
 
 def _block(part: Part) -> tuple[nn.Module, Tensor]:

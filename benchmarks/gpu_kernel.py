@@ -55,8 +55,9 @@ class Running:
 
 
 def stages(*, dry: bool) -> list[Stage]:
-    values = ("values fp32 32", "values fp16 64") if dry else tuple(
-        f"values {dtype} {dim}" for dim in (128, 64, 32) for dtype in ("fp32", "fp16", "bf16")
+    values = ("values fp32 32", "layouts fp16 32") if dry else tuple(
+        f"{part} {dtype} {dim}" for part, dims in (("values", (128, 64, 32)), ("layouts", (64,)))
+        for dim in dims for dtype in ("fp32", "fp16", "bf16")
     )  # fmt: skip
     warm = () if dry else tuple(
         f"warm {dtype} {size}" for size in ("32 512 8 64", "8 2048 8 64", "2 8192 8 64") for dtype in ("bf16", "fp16")
@@ -148,7 +149,8 @@ def _start(part: str, seconds: float, arguments: argparse.Namespace) -> Running:
     for name in ("commit", "sabotage"):
         if getattr(arguments, name):
             command += [f"--{name}", getattr(arguments, name)]
-    environment = dict(os.environ)
+    # parts run side by side: a pool of compilers for each would be too many
+    environment = os.environ | ({"TORCHINDUCTOR_COMPILE_THREADS": "2"} if part.startswith("warm") else {})
     if arguments.dry_run:
         command.append("--dry-run")
         environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
@@ -192,6 +194,7 @@ def run_part(arguments: argparse.Namespace) -> None:
     functions: dict[str, Callable[[Part], None]] = {
         "environment": gpu_measure.environment,
         "values": gpu_values.values,
+        "layouts": gpu_values.layouts,
         "behaviour": gpu_behaviour.behaviour,
         "operator": gpu_integration.operator,
         "export": gpu_integration.export,

@@ -51,8 +51,10 @@ def warm(part: Part) -> None:
     dtype, *size = part.arguments
     shape = Shape(dtype_of(dtype), *(int(number) for number in size))
     qkv, grad = shape.inputs(part.device)
+    begun = 0
     for contender in contenders(part.device, tuned=False):
         if contender.compiled and part.left > 20:
+            begun += 1
             torch.compiler.reset()
             try:
                 with torch.no_grad():
@@ -61,6 +63,7 @@ def warm(part: Part) -> None:
             except Exception as problem:  # the timings will say so in its row
                 part.report(contender.name, INFO, " ".join(str(problem).split())[:200])
     finish(part.device)
+    part.report(str(shape), INFO, f"{begun} contenders compiled ahead")
 
 
 def timings(part: Part) -> None:

@@ -7,7 +7,7 @@ from benchmarks.attention_report import verdicts
 from benchmarks.gpu_measure import RETIMED, TIMED, read_lines
 from benchmarks.gpu_part import CUT, FAIL, INFO, PASS, Record, read_records
 
-MOST_DETAILS = 22  # lines about single checks; all are in records.jsonl
+MOST_DETAILS = 18  # lines about single checks; all are in records.jsonl
 WIDTH = 118
 
 
@@ -15,7 +15,7 @@ def summary(out: Path, parts: list[str], correctness: set[str], seconds: float) 
     """At most 60 lines, and whether every check of correctness ran and passed."""
     records = read_records(out)
     words = {part: verdict([one for one in records if one.part == part]) for part in parts}
-    lines = [_part_line(part, words[part], [one for one in records if one.part == part]) for part in parts]
+    lines = [_group_line(group, parts, words, records) for group in dict.fromkeys(part.split()[0] for part in parts)]
     details = [f"  {one.status.upper():<5}{one.part}: {one.check}: {one.detail}" for one in records if _telling(one)]
     hidden = len(details) - MOST_DETAILS
     details = details[:MOST_DETAILS] + ([f"  and {hidden} more: records.jsonl"] if hidden > 0 else [])
@@ -32,10 +32,14 @@ def verdict(records: list[Record]) -> str:
     return CUT if CUT in found else PASS
 
 
-def _part_line(part: str, word: str, records: list[Record]) -> str:
-    counts = Counter(one.status for one in records)
+def _group_line(group: str, parts: list[str], words: dict[str, str], records: list[Record]) -> str:
+    """The parts that differ only in their arguments, as one line with the worst of their verdicts."""
+    own = [part for part in parts if part.split()[0] == group]
+    word = next(word for word in (FAIL, CUT, PASS) if word in {words[part] for part in own})
+    counts = Counter(one.status for one in records if one.part in own)
     text = ", ".join(f"{counts[status]} {status}" for status in (PASS, FAIL, CUT, INFO) if counts[status])
-    return f"{word.upper():<6}{part:<28}{text or 'reported nothing'}"
+    name = group if len(own) == 1 else f"{group} ({len(own)} parts)"
+    return f"{word.upper():<6}{name:<24}{text or 'reported nothing'}"
 
 
 def _telling(one: Record) -> bool:

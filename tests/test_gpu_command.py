@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton is absent: pip install '.[gpu]'")
 pytestmark = pytest.mark.slow
-PARTS = {"environment", "values", "behaviour", "operator", "export", "training", "judged", "sanitizer", "timings",
-         "tune", "retimed", "profile"}  # fmt: skip
+PARTS = {"environment", "values", "layouts", "behaviour", "operator", "export", "training", "judged", "sanitizer",
+         "timings", "tune", "retimed", "profile"}  # fmt: skip
 
 
 def dry_run(root: Path, out: Path, *options: str) -> tuple[int, str, list[dict[str, Any]]]:
