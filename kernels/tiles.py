@@ -15,7 +15,7 @@ import torch
 KERNELS = ("forward", "backward_queries", "backward_keys")
 DIMS = (32, 64, 128)  # of one head
 ARCHITECTURES = (80, 90)
-SHORT = 64  # tokens: up to here, one tile of every kernel holds all rows of a side
+SHORT = 64  # tokens: up to here the smallest tile, which wastes the least
 
 TABLE = Path(__file__).with_name("tiles.csv")
 COLUMNS = ("kernel", "architecture", "bits", "dim", "tokens", "rows", "columns", "warps", "stages", "chosen")

@@ -27,7 +27,7 @@ from disasym.kernels.tiles import ARCHITECTURES, DIMS, KERNELS, TABLE, Choice, K
 # The whole list: rows (of both sides), columns, warps, stages by the width of the dtype.
 CANDIDATES = {
     16: [Tile(*t) for t in itertools.product((64, 128), (32, 64, 128), (4, 8), (2, 3))],
-    32: [Tile(*t) for t in itertools.product((32, 64, 128), (32, 64), (4, 8), (1, 2))],
+    32: [Tile(*t) for t in itertools.product((16, 32, 64), (16, 32, 64), (4, 8), (1, 2))],
     64: [Tile(*t) for t in itertools.product((16, 32), (16, 32), (4,), (1,))],
 }
 PAIRS = {"short": (32, 32), "long": (32, 512)}  # batch and tokens that are timed: `small` and `paper`
