@@ -114,12 +114,22 @@ def _problem_of_aotinductor(target: Target, device: str) -> str:
     return problem(target, device)
 
 
+def _problem_of_onnxruntime(target: Target, device: str) -> str:
+    if target.precision == "bf16" and device == "cpu":
+        return "onnxruntime has no bf16 kernels for CPUs"
+    if device == "cuda":
+        from disasym.engines.ort import cuda_problem
+
+        return cuda_problem()
+    return ""
+
+
 def _no_problem(_: Target, __: str) -> str:
     return ""
 
 
 ENGINES = {  # fastest first: the order in which "auto" looks
-    "onnxruntime": Backend(_open_onnxruntime, lambda _: ("cpu", "cuda"), _no_problem),
+    "onnxruntime": Backend(_open_onnxruntime, lambda _: ("cpu", "cuda"), _problem_of_onnxruntime),
     "aotinductor": Backend(
         _open_aotinductor, lambda target: (str(target.facts.get("device", "cpu")),), _problem_of_aotinductor
     ),

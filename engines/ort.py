@@ -30,19 +30,41 @@ class OrtEngine(Engine):
             EngineError: onnxruntime refuses the file or the device, or the graph is not the model `info` describes.
         """
         super().__init__(info)
+        if info.precision == "bf16" and info.device == "cpu":
+            raise EngineError(
+                f"{file} computes in bf16, for which onnxruntime has no kernels on CPUs: ask for device 'cuda', or"
+                " export it with another precision"
+            )
         self._session: Any = _session(file, info.device, threads or usable_cores())
         _check_graph(file, self._session, info)
 
     def _infer(self, views: Array) -> dict[str, Array]:
         try:
-            return dict(zip(self.info.outputs, self._session.run(self.info.outputs, {"views": views}), strict=True))
+            found = self._bound(views) if self.info.device == "cuda" else self._session.run(None, {"views": views})
+            return {node.name: value for node, value in zip(self._session.get_outputs(), found, strict=True)}
         except Exception as error:  # its exceptions share no base class
             if _is_out_of_memory(error):
                 raise MemoryError(f"a batch of {len(views)} pairs does not fit into memory: {error}") from None
             raise EngineError(f"onnxruntime failed on a batch of {len(views)} pairs: {error}") from None
 
+    def _bound(self, views: Array) -> list[Array]:
+        """One run with inputs and outputs bound to the device: one copy there, one back, none in between."""
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input("views", onnxruntime.OrtValue.ortvalue_from_numpy(views, self.info.device, 0))
+        for node in self._session.get_outputs():
+            binding.bind_output(node.name, self.info.device)
+        self._session.run_with_iobinding(binding)
+        found: list[Array] = binding.copy_outputs_to_cpu()
+        return found
+
     def _release(self) -> None:
         self._session = None
+
+
+def cuda_problem() -> str:
+    """Why this onnxruntime cannot use CUDA, "" if it might: whether the driver suits shows when a model is opened."""
+    provider = PROVIDERS["cuda"][0]
+    return "" if provider in onnxruntime.get_available_providers() else "no GPU that this onnxruntime can use"
 
 
 def _session(file: Path, device: str, threads: int) -> Any:

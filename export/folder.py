@@ -19,10 +19,11 @@ from disasym.export.manifest import CARD, WEIGHTS, Manifest, symbolic_shapes
 from disasym.export.manifest import write_manifest as write
 from disasym.export.options import TARGETS, ExportOptions
 from disasym.export.place import built_beside, refuse_foreign
+from disasym.export.precision import in_precision
 from disasym.export.targets import Job, build
 from disasym.export.to_onnx import config_json, to_onnx
 from disasym.files import sha256_of, write_whole
-from disasym.model import DisAsymNet, ModelConfig
+from disasym.model import ModelConfig
 from disasym.spec import OUTPUT_SETS, check_views
 
 TOOLS = (torch, onnx, onnxscript, onnxruntime)
@@ -33,8 +34,9 @@ def export(weights: Path, out: Path, options: ExportOptions) -> Manifest:
     out = out.resolve()
     refuse_foreign(out)
     config = read_config(weights)
-    if options.parity_views is not None:
-        check_views(options.parity_views, config.height, config.width)
+    for views in (options.parity_views, options.calibration_views):
+        if views is not None:
+            check_views(views, config.height, config.width)
     with built_beside(out) as folder:
         if options.half_weights:
             _halve(weights, folder / WEIGHTS)
@@ -60,8 +62,12 @@ def _halve(weights: Path, target: Path) -> None:
 
 def _built(folder: Path, config: ModelConfig, info: EngineInfo, options: ExportOptions) -> Manifest:
     """Build every target, and the manifest of what is there then; nothing is verified yet."""
-    model = load_model(folder / WEIGHTS)
-    job = Job(folder=folder, model=model, info=info, options=options, onnx=_graph(model, info, options))
+    model, reports = load_model(folder / WEIGHTS), dict[str, str]()
+    graph = b""
+    if any(TARGETS[name].from_onnx for name in options.targets):
+        graph = to_onnx(model, outputs=info.outputs, preset=info.preset, weights_sha256=info.model_sha256)
+        graph = in_precision(graph, options, folder, reports)
+    job = Job(folder=folder, model=model, info=info, options=options, onnx=graph)
     targets = {name: build(name, job) for name in options.targets}
     inputs, outputs = symbolic_shapes(info.height, info.width, info.outputs)
     return Manifest(
@@ -71,7 +77,7 @@ def _built(folder: Path, config: ModelConfig, info: EngineInfo, options: ExportO
         inputs=inputs,
         outputs=outputs,
         targets=targets,
-        reports=job.reports,
+        reports=reports,
         logs=job.logs,
         files={
             path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()
@@ -79,12 +85,6 @@ def _built(folder: Path, config: ModelConfig, info: EngineInfo, options: ExportO
         tools={"disasym": __version__, **{tool.__name__: str(tool.__version__) for tool in TOOLS}},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _graph(model: DisAsymNet, info: EngineInfo, options: ExportOptions) -> bytes:
-    if not any(TARGETS[name].from_onnx for name in options.targets):
-        return b""
-    return to_onnx(model, outputs=info.outputs, preset=info.preset, weights_sha256=info.model_sha256)
 
 
 def _card(weights: Path, info: EngineInfo, config: ModelConfig) -> str:

@@ -1,6 +1,7 @@
 """What an export can be asked for. Importable without torch, so that the command line can check it first."""
 
-from dataclasses import dataclass, field, replace
+import importlib.util
+from dataclasses import dataclass, field
 
 from disasym.errors import InputError
 from disasym.export.manifest import PRECISIONS
@@ -17,13 +18,20 @@ class Kind:
     what: str  # one line of the help
 
 
+HALF = ("fp16", "bf16")
 TARGETS = {
-    "onnx": Kind("onnxruntime", ("fp32",), True, "model.onnx, for onnxruntime on CPUs and GPUs"),
+    "onnx": Kind("onnxruntime", PRECISIONS, True, "model.onnx, for onnxruntime on CPUs and GPUs"),
+    "tensorrt-rtx": Kind("tensorrt-rtx", ("fp32", *HALF), True, "an engine of TensorRT-RTX, built without a GPU"),
+    "tensorrt": Kind("tensorrt", ("fp32", *HALF), True, "an engine of TensorRT for the GPU of this machine"),
     "aotinductor": Kind("aotinductor", ("fp32",), False, "model.pt2, compiled by PyTorch for this machine alone"),
     "triton-server": Kind(
-        "onnxruntime", ("fp32",), True, "a model repository for NVIDIA Triton Inference Server, with model.onnx"
+        "onnxruntime",
+        ("fp32", "fp16", "int8"),
+        True,
+        "a model repository for NVIDIA Triton Inference Server, with model.onnx",
     ),
 }
+LIBRARY = "tensorrt_rtx_bindings"  # what builds tensorrt-rtx
 
 
 @dataclass(frozen=True)
@@ -40,29 +48,46 @@ class ExportOptions:
     max_batch: int = 32  # of targets that must know
     half_weights: bool = False  # store the weights as float16, half the size
     parity_views: Array | None = field(default=None, repr=False)  # real pairs [n, 2, H, W]; None: synthetic ones
+    calibration_views: Array | None = field(default=None, repr=False)  # for int8; None: parity_views
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("precision", self.precision, PRECISIONS),
-            ("outputs", self.outputs, tuple(OUTPUT_SETS)),
-            *(("target", target, tuple(TARGETS)) for target in self.targets),
-        ):
-            if value not in choices:
-                raise InputError(f"unknown {name} {value!r}: choose one of {' | '.join(choices)}")
+        check_choices(self.precision, self.targets, self.outputs)
         if self.max_batch < 1:
             raise InputError(f"max_batch must be at least 1, got {self.max_batch}")
-        for target in self.targets:
-            if self.precision not in TARGETS[target].precisions:
-                able = ", ".join(TARGETS[target].precisions)
-                raise InputError(f"target {target!r} cannot be {self.precision}, only {able}: name another target")
+        if self.precision == "int8" and self.calibrated_on is None:
+            raise InputError(
+                "int8 is calibrated on real pairs, and there are none: name some with --pairs, or install the sample"
+                " films: pip install 'disasym[samples]'"
+            )
         if not self.targets:
             object.__setattr__(self, "targets", default_targets(self.precision))
 
-    def on(self, views: Array | None) -> "ExportOptions":
-        """The same, compared on these real pairs."""
-        return replace(self, parity_views=views)
+    @property
+    def calibrated_on(self) -> Array | None:
+        """The pairs that int8 is calibrated on, if that is asked for."""
+        return self.parity_views if self.calibration_views is None else self.calibration_views
+
+
+def check_choices(precision: str, targets: tuple[str, ...], outputs: str) -> None:
+    """Refuse what does not exist, and a target that cannot have this precision. InputError names the choices."""
+    for name, value, choices in (
+        ("precision", precision, PRECISIONS),
+        ("outputs", outputs, tuple(OUTPUT_SETS)),
+        *(("target", target, tuple(TARGETS)) for target in targets),
+    ):
+        if value not in choices:
+            raise InputError(f"unknown {name} {value!r}: choose one of {' | '.join(choices)}")
+    for target in targets:
+        if precision not in TARGETS[target].precisions:
+            able = ", ".join(TARGETS[target].precisions)
+            raise InputError(f"target {target!r} cannot be {precision}, only {able}: name another target")
 
 
 def default_targets(precision: str) -> tuple[str, ...]:
-    """What is built where nothing was named: what suits the precision and can be built on this machine."""
-    return tuple(name for name in ("onnx",) if precision in TARGETS[name].precisions)
+    """What is built where nothing was named: what suits the precision and can be built on this machine.
+
+    Half precision is for GPUs: beside the ONNX graph a TensorRT-RTX engine, if its package is installed.
+    """
+    if precision in HALF and importlib.util.find_spec(LIBRARY):
+        return ("onnx", "tensorrt-rtx")
+    return ("onnx",)

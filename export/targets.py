@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import onnxruntime
 import torch
@@ -28,7 +29,6 @@ class Job:
     options: ExportOptions
     onnx: bytes  # the graph in that precision; empty when no target is built from it
     logs: dict[str, str] = field(default_factory=dict)  # builders add theirs: target → file
-    reports: dict[str, str] = field(default_factory=dict)
 
 
 def build(name: str, job: Job) -> Target:
@@ -75,8 +75,30 @@ def _aotinductor(job: Job) -> Target:
     )
 
 
+def _tensorrt(job: Job, flavour: Literal["tensorrt-rtx", "tensorrt"]) -> Target:
+    """Engine, log and layer list in a folder of their own; it runs with exactly the version that built it."""
+    from disasym.export.to_tensorrt import build as build_engine
+
+    place = job.folder / flavour
+    place.mkdir()
+    built = build_engine(job.onnx, place, flavour=flavour, max_batch=job.options.max_batch)
+    engine, log, layers = (path.relative_to(job.folder).as_posix() for path in (built.engine, built.log, built.layers))
+    job.logs[flavour] = log
+    return Target(
+        engine=flavour,
+        precision=job.info.precision,
+        files=(engine,),
+        max_batch=built.max_batch,
+        versions=built.versions,
+        facts={**built.facts, "layers": layers, "warnings": list(built.warnings)},
+        parity=UNVERIFIED,
+    )
+
+
 BUILDERS: dict[str, Callable[[Job], Target]] = {
     "onnx": _onnx,
     "aotinductor": _aotinductor,
     "triton-server": _triton_server,
+    "tensorrt-rtx": lambda job: _tensorrt(job, "tensorrt-rtx"),
+    "tensorrt": lambda job: _tensorrt(job, "tensorrt"),
 }

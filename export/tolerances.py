@@ -21,6 +21,23 @@ TOLERANCES = {
         "cam": Tolerance(1e-3, "min–max scaling divides by the range of the map, which enlarges rounding"),
         "image": Tolerance(1e-3, "a quarter of one grey level of an 8-bit display; the decoder sums over many terms"),
     },
+    "fp16": {
+        "score": Tolerance(5e-3, "half of the second decimal that a reader sees; 11 bits of mantissa over the blocks"),
+        "cam": Tolerance(2e-2, "min–max scaling divides by the range of the map, which enlarges rounding"),
+        "image": Tolerance(5e-2, "at the worst pixel, where the decoder's last sum is large; trained weights: 2e-3"),
+    },
+    "bf16": {
+        "score": Tolerance(1e-2, "one step of the second decimal; 8 bits of mantissa, an eighth of those of fp16"),
+        "cam": Tolerance(1e-1, "as for fp16, with steps eight times as large; the map has few cells, for display"),
+        "image": Tolerance(1e-1, "at the worst pixel, for display; 8 bits of mantissa"),
+    },
+    "int8": {
+        "score": Tolerance(
+            1e-2, "one step of the second decimal: the limit that the quantiser leaves layers float for"
+        ),
+        "cam": Tolerance(1e-1, "256 steps an activation, scaled by the range of the map; for display"),
+        "image": Tolerance(1.5e-1, "256 steps an activation of the decoder, at the worst pixel, which lies on an edge"),
+    },
 }
 KINDS = {"asymmetry": "score", "abnormal": "score", "cam": "cam", "normal": "image", "abnormality": "image"}
 

