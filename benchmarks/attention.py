@@ -28,7 +28,6 @@ from benchmarks.attention_shapes import DIRECTIONS, PAPER, TINY, Shape, flops, t
 from benchmarks.timing import Ceilings, Facts, Milliseconds, append, ceilings, dtype_of, facts, name_of, timer_for
 
 RESULTS = Path(__file__).parent / "results" / "attention.jsonl"
-LONGEST = {True: 30.0, False: 4.0}  # seconds that a contender may need for a shape, compiled or not
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ def _rows(
     def untimed(status: str, reason: str, error: float | None = None) -> list[Row]:
         return [Row(shape, contender.name, contender.named, "all", status, reason, error=error)]
 
-    if (left := deadline - time.monotonic()) < LONGEST[contender.compiled] and qkv.is_cuda:
-        return untimed("skipped", f"{max(left, 0):.0f} s were left, it may need {LONGEST[contender.compiled]:.0f} s")
+    if (left := deadline - time.monotonic()) < contender.seconds and qkv.is_cuda:
+        return untimed("skipped", f"{max(left, 0):.0f} s were left, it may need {contender.seconds:.0f} s")
     if contender.quadratic and (obstacle := _too_large(shape, qkv)):
         return untimed("skipped", obstacle)
     torch.compiler.reset()  # a compiled contender starts afresh for each shape

@@ -42,6 +42,16 @@ class Contender:
     compiled: bool = False  # its first run compiles, for each shape anew
 
     @property
+    def searches(self) -> bool:
+        """Its compiler times many variants."""
+        return "tuned" in self.name
+
+    @property
+    def seconds(self) -> float:
+        """What checking and timing it at one shape may take."""
+        return 75.0 if self.searches else 30.0 if self.compiled else 4.0
+
+    @property
     def quadratic(self) -> bool:
         """It stores every score: N² memory."""
         return self.backend == "math"

@@ -71,8 +71,8 @@ def timings(part: Part) -> None:
     shapes = judged(part)
     passes: list[tuple[list[Shape], Callable[[Contender], bool]]] = [
         (shapes, lambda one: not one.compiled),
-        (shapes, lambda one: one.compiled and "tuned" not in one.name),
-        (shapes[:2], lambda one: "tuned" in one.name),
+        (shapes, lambda one: one.compiled and not one.searches),
+        (shapes[:2], lambda one: one.searches),
     ]
     _time(part, TIMED, passes)
 
