@@ -98,6 +98,12 @@ def _check_graph(file: Path, session: Any, info: EngineInfo) -> None:
     wanted = {name: ("tensor(float)", list(shape[1:])) for name, shape in shapes.items()}
     if found != wanted:
         raise EngineError(f"{file} is not the model its manifest describes: it has {found}, wanted {wanted}")
+    made_from = session.get_modelmeta().custom_metadata_map.get("weights_sha256", info.model_sha256)
+    if made_from != info.model_sha256:
+        raise EngineError(
+            f"{file} was made from other weights ({made_from}) than its manifest says ({info.model_sha256}): export the"
+            " model again"
+        )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

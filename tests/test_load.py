@@ -12,6 +12,7 @@ import pytest
 from disasym.engines import load
 from disasym.errors import DisasymError, EngineError, MissingExtraError
 from disasym.export.manifest import MANIFEST, ONNX, WEIGHTS
+from disasym.files import sha256_of
 from disasym.spec import OUTPUTS, Array, Outputs
 from networks import pairs_for
 from processes import run_python
@@ -151,6 +152,24 @@ with load(Path(sys.argv[1])) as engine:
 print(*sorted({"torch", "onnx", "safetensors"} & sys.modules.keys()), engine.name)
 """
     assert run_python(script, small_export) == "onnxruntime"
+
+
+def test_a_graph_of_other_weights_is_refused_even_if_its_manifest_lists_it(copied: Path) -> None:
+    files = json.loads((copied / MANIFEST).read_text())["files"]
+    (copied / WEIGHTS).write_bytes((copied / WEIGHTS).read_bytes()[:-1] + b"\x01")
+    edit_manifest(copied, files={**files, WEIGHTS: sha256_of(copied / WEIGHTS)})
+    with pytest.raises(EngineError, match=rf"was made from other weights \({files[WEIGHTS]}\) than its manifest says"):
+        load(copied)
+
+
+@pytest.mark.parametrize("module", ["base", "ort", "eager", "aoti"])
+def test_importing_one_engine_brings_in_no_other_framework(module: str) -> None:
+    script = """
+import importlib, sys
+importlib.import_module("disasym.engines." + sys.argv[1])
+print(*sorted({"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx_bindings", "pycuda"} & sys.modules.keys()))
+"""
+    assert run_python(script, module) == ("onnxruntime" if module == "ort" else "")
 
 
 def test_eager_without_torch_names_the_extra(small_export: Path) -> None:
