@@ -249,7 +249,7 @@ class _Writer:
         return self._base(node.input[0]) if node is not None and self._moves(node) else name
 
     def _quantise(self, name: str, span: Range, dtype: Integer, only: bool, stem: str = "") -> Stored:
-        scale, zero = _scale_and_zero(span, dtype)
+        scale, zero = step_and_zero(span, dtype)
         stem = f"{stem or name}_{dtype.__name__}"
         out = f"{stem}_q"
         self.draft.node("QuantizeLinear", [name, *self._parameters(out, scale, zero, dtype)], out)
@@ -288,8 +288,8 @@ def _span(x: Stored) -> Range:
     return (int(limits.min) - x.zero) * scale, (int(limits.max) - x.zero) * scale
 
 
-def _scale_and_zero(span: Range, dtype: Integer) -> tuple[np.ndarray, int]:
-    """uint8: the whole span and 0 exactly; int8: symmetric about 0."""
+def step_and_zero(span: Range, dtype: Integer) -> tuple[np.ndarray, int]:
+    """How wide a level is and which one is 0. uint8: the whole span; int8: symmetric about 0."""
     low, high = min(span[0], 0.0), max(span[1], 0.0)
     if dtype is np.int8:
         return np.asarray(max(high, -low, 1e-8) / 127, np.float32), 0

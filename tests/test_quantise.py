@@ -1,6 +1,7 @@
 """Laws of the int8 export: same interface, same bytes, per-channel weights, close scores, nothing float by accident."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,14 +10,16 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is absent: pip install '.[train]'")
 
+from disasym.checkpoint import load_model
 from disasym.errors import InputError
-from disasym.export.calibration import METHODS, Histogram, ranges
+from disasym.export.calibration import BINS, Histogram, ranges
 from disasym.export.graph import Graph, attribute
-from disasym.export.int8_qdq import integer_layers, plan, to_qdq
+from disasym.export.int8_qdq import integer_layers, plan, step_and_zero, to_qdq
 from disasym.export.int8_shape import group, shape_for_int8
 from disasym.export.prune import prune
-from disasym.export.quantise import SCORES, Quantised, quantise
+from disasym.export.quantise import SCORES, TOLERANCE, Quantised, quantise
 from disasym.export.to_onnx import to_onnx
+from disasym.infer.stages import load_views
 from disasym.spec import OUTPUTS, Array
 from networks import lively, pairs_for
 from tolerances import tolerance
@@ -114,6 +117,72 @@ def test_any_subset_of_the_outputs_can_be_quantised(source: bytes, pairs: Array,
     pruned = prune(onnx.load_from_string(source), outputs).SerializeToString()
     made = quantise(pruned, pairs[:1], tolerance=1.0)
     assert set(run(made.model, pairs)) == set(outputs)
+
+
+def histogram(values: Array, low: float, high: float) -> Histogram:
+    return Histogram(low, high, np.histogram(values, BINS, (low, high))[0].astype(np.float64))
+
+
+def test_minmax_takes_all_that_was_seen_and_percentile_leaves_out_one_in_a_million() -> None:
+    values = np.linspace(0, 1, 1_000_000, dtype=np.float32)
+    values[0] = 10.0
+    tables = [{"x": histogram(values, 0.0, 10.0)}]
+    assert ranges(tables, "minmax")["x"] == pytest.approx((0, 10), abs=10 / BINS)
+    assert ranges(tables, "percentile")["x"] == pytest.approx((0, 1), abs=10 / BINS)
+
+
+def test_error_and_entropy_give_up_a_lonely_outlier_for_finer_levels() -> None:
+    values = np.random.default_rng(0).standard_normal(200_000).astype(np.float32)
+    values[0] = 12.0
+    tables = [{"x": histogram(values, -6.0, 12.0)}]
+    for method in ("error", "entropy"):
+        low, high = ranges(tables, method)["x"]
+        assert high < 10, method
+        assert low <= -3, method
+
+
+def test_histograms_of_several_pairs_add_up() -> None:
+    first, second = (histogram(np.full(10, at, np.float32), 0.0, 4.0) for at in (1.0, 3.0))
+    assert ranges([{"x": first}, {"x": second}], "minmax")["x"] == pytest.approx((1, 3), abs=4 / BINS)
+
+
+@pytest.mark.parametrize(
+    ("span", "dtype", "step", "zero"),
+    [
+        ((0.0, 25.5), np.uint8, 0.1, 0),
+        ((-5.1, 20.4), np.uint8, 0.1, 51),
+        ((3.0, 25.5), np.uint8, 0.1, 0),  # 0 must be a level: padding and background are 0
+        ((-12.7, 6.0), np.int8, 0.1, 0),
+    ],
+)
+def test_the_levels_of_a_range_are_these(
+    span: tuple[float, float], dtype: type[np.uint8] | type[np.int8], step: float, zero: int
+) -> None:
+    found, level = step_and_zero(span, dtype)
+    assert found == pytest.approx(step)
+    assert level == zero
+
+
+def test_onnxruntime_runs_every_layer_on_integers(quantised: Quantised, tmp_path: Path) -> None:
+    """What QDQ is written for: onnxruntime fuses all of it, and no float convolution is left."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(quantised.model, options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+    assert sum(node.op_type == "QLinearConv" for node in nodes) == 30
+    assert not [node.name for node in nodes if node.op_type in ("Conv", "FusedConv", "Resize")]
+    floats = [node.name for node in nodes if node.op_type in ("Gemm", "MatMul", "FusedMatMul")]
+    assert not [name for name in floats if "blocks" in name or "asyd" in name]
+
+
+@pytest.mark.slow
+def test_the_demonstration_model_keeps_its_scores_on_real_pairs(data_root: Path, root: Path) -> None:
+    views = np.concatenate([load_views(data_root / name / "manifest.csv", 256, 128, 4) for name in ("mias", "cesm")])
+    source = to_onnx(load_model(root / "disasym" / "demonstration" / "model.safetensors"))
+    made = quantise(source, views)
+    expected, found = run(source, views), run(made.model, views)
+    assert max(np.abs(expected[name] - found[name]).max() for name in SCORES) <= TOLERANCE
 
 
 def test_no_pairs_are_refused(source: bytes, pairs: Array) -> None:
