@@ -15,7 +15,7 @@ import torch
 KERNELS = ("forward", "backward_queries", "backward_keys")
 DIMS = (32, 64, 128)  # of one head
 ARCHITECTURES = (80, 90)
-SHORT = 64  # tokens: up to here the smallest tile, which wastes the least
+SHORT = 64  # tokens: up to here a small tile wastes less than a large one gains
 
 TABLE = Path(__file__).with_name("tiles.csv")
 COLUMNS = ("kernel", "architecture", "bits", "dim", "tokens", "rows", "columns", "warps", "stages", "chosen")

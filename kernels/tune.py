@@ -8,9 +8,10 @@ Rows that were not tried keep what they have. A candidate that spills, or does n
 
 import argparse
 import itertools
+import multiprocessing
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,21 +40,31 @@ def plan(keys: Iterable[Key], log: Callable[[str], None]) -> dict[Key, Choice]:
     """Choose by the machine code: without faults, two programs at once, then the largest tile, the most warps.
 
     Two programs, because one computes exponentials while the other multiplies; a large tile, because each number
-    that is loaded then serves more products. Short sequences take the smallest tile, which wastes the least.
+    that is loaded then serves more products. Short sequences want 64 × 32, the 32 tokens of both sides of `small`.
     """
     chosen = {}
     with ProcessPoolExecutor() as pool:
         for key in keys:
-            # with masks, which take the most registers; `ahead_of_time` checks every variant of what is chosen
-            variants = [Variant(key, TYPES[key.bits][-1], tile, even=False) for tile in CANDIDATES[key.bits]]
-            codes = zip(variants, pool.map(_read, variants), strict=True)
-            sound = {variant.tile: code for variant, code in codes if code and not faults(variant, code)}
-            if not sound:
+            sound = _sound(key, CANDIDATES[key.bits], TYPES[key.bits][-1], False, pool)
+            ranked = sorted(sound, key=lambda tile: _worth(key, tile, sound[tile]), reverse=True)
+            best = next((tile for tile in ranked if _sound_throughout(key, tile, pool)), None)
+            if best is None:
                 raise InputError(f"no candidate for {key} is without faults: add one to CANDIDATES")
-            best = max(sound, key=lambda tile: _worth(key, tile, sound[tile]))
             log(f"{key}: {best}, of {len(sound)} sound candidates")
             chosen[key] = Choice(best, "plan")
     return chosen
+
+
+def _sound(key: Key, tiles: Iterable[Tile], type_: str, even: bool, pool: Executor) -> dict[Tile, MachineCode]:
+    """Those of the tiles that are without faults for one dtype, with or without masks."""
+    variants = [Variant(key, type_, tile, even) for tile in tiles]
+    codes = zip(variants, pool.map(_read, variants), strict=True)
+    return {variant.tile: code for variant, code in codes if code and not faults(variant, code)}
+
+
+def _sound_throughout(key: Key, tile: Tile, pool: Executor) -> bool:
+    """Whether a tile is without faults for every dtype of its width, with and without masks."""
+    return all(_sound(key, [tile], type_, even, pool) for type_ in TYPES[key.bits] for even in (True, False))
 
 
 def _read(variant: Variant) -> MachineCode | None:
@@ -66,7 +77,7 @@ def _read(variant: Variant) -> MachineCode | None:
 def _worth(key: Key, tile: Tile, code: MachineCode) -> tuple[float, ...]:
     warps = code.warps(key.architecture, tile)
     if key.tokens == "short":
-        return (-tile.rows * tile.columns, warps, -tile.stages)
+        return (min(tile.rows, 64) * min(tile.columns, 32), -tile.rows * tile.columns, warps, -tile.stages)
     return (warps // tile.warps >= 2, tile.rows * tile.columns, warps, tile.stages)
 
 
@@ -83,18 +94,29 @@ def tune(
     capability = torch.cuda.get_device_capability()
     where = f"measured: {torch.cuda.get_device_name()}, Triton {triton.__version__}, {datetime.now(UTC):%Y-%m-%d}"
     deadline = time.monotonic() + seconds
-    chosen = {}
-    for dtype, dim, tokens, kernel in itertools.product(dtypes, dims, ("long", "short"), KERNELS):
-        if time.monotonic() > deadline:
-            log(f"time is up: {kernel} {dtype} d={dim} {tokens} and what follows keep their tiles")
-            break
-        key = key_for(kernel, capability, dtype, dim, PAIRS[tokens][1])
-        timed = {tile: _milliseconds(kernel, dtype, dim, *PAIRS[tokens], tile) for tile in CANDIDATES[key.bits]}
-        works = {tile: ms for tile, ms in timed.items() if ms is not None}
-        best = min(works, key=lambda tile: works[tile])
-        before = stored()[key].tile
-        log(f"{key}: {best} {works[best]:.4f} ms; stored {before} {works.get(before, float('nan')):.4f} ms")
-        chosen[key] = Choice(best, where)
+    chosen: dict[Key, Choice] = {}
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:  # CUDA forbids to fork
+        for dtype, dim, tokens, kernel in itertools.product(dtypes, dims, ("long", "short"), KERNELS):
+            batch, count = PAIRS[tokens]
+            key = key_for(kernel, capability, dtype, dim, count)
+            timed: dict[Tile, float] = {}
+            for tile in _sound(key, CANDIDATES[key.bits], TYPES[key.bits][0], True, pool):
+                if time.monotonic() > deadline:
+                    log(f"time is up: {key} and what follows keep their tiles")
+                    return _some(chosen, seconds)
+                if (took := _milliseconds(kernel, dtype, dim, batch, count, tile)) is not None:
+                    timed[tile] = took
+            if not timed:
+                log(f"{key}: this GPU runs no candidate; it keeps its tile")
+                continue
+            best = min(timed, key=lambda tile: timed[tile])
+            before = stored()[key].tile
+            log(f"{key}: {best} {timed[best]:.4f} ms; stored {before} {timed.get(before, float('nan')):.4f} ms")
+            chosen[key] = Choice(best, where)
+    return _some(chosen, seconds)
+
+
+def _some(chosen: dict[Key, Choice], seconds: float) -> dict[Key, Choice]:
     if not chosen:
         raise InputError(f"nothing could be tried in {seconds} s: give it more")
     return chosen
@@ -111,7 +133,7 @@ def _milliseconds(kernel: str, dtype: torch.dtype, dim: int, batch: int, tokens:
             lambda: _launch(kernel, q, k, v, grad, out, lse, delta, tile), warmup=SHORTEST / 2, rep=SHORTEST,
             return_mode="median",
         )  # fmt: skip
-    except triton.runtime.OutOfResources:
+    except Exception:  # as in `_read`: a tile that this GPU or compiler refuses is no candidate
         return None
     return median
 

@@ -118,6 +118,25 @@ def test_a_tile_that_spills_fails_the_gate(root: Path, tmp_path: Path) -> None:
     assert re.match(r"\['\d+ spills'\]", result.stdout), result.stdout + result.stderr
 
 
+def test_the_plan_can_be_made_again_and_is_what_ships(root: Path, tmp_path: Path) -> None:
+    script = (
+        "from disasym.kernels.tune import Key, plan\n"
+        "if __name__ == '__main__':\n"
+        "    (choice,) = plan([Key('forward', 90, 64, 32, 'long')], lambda line: None).values()\n"
+        "    print(choice)\n"
+    )
+    result = run_gate(root, tmp_path, "-c", script)
+    assert result.stdout == f"{stored()[Key('forward', 90, 64, 32, 'long')]}\n", result.stderr
+
+
+def test_tuning_by_time_without_a_gpu_is_refused(root: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    result = run_gate(root, tmp_path, "-m", "disasym.kernels.tune", "--out", str(tmp_path / "tiles.csv"))
+    assert "InputError: no CUDA device: tune on a machine with one, or choose by --plan" in result.stderr
+    assert not (tmp_path / "tiles.csv").exists()
+
+
 def test_interpreted_kernels_are_not_compiled_in_silence(root: Path, tmp_path: Path) -> None:
     script = (
         "import os; os.environ['TRITON_INTERPRET'] = '1'\n"
