@@ -48,6 +48,9 @@ def test_an_fp16_export_computes_in_half_precision_and_its_interface_stays_float
     assert isinstance(target.parity, Parity)
     assert target.parity.tolerance["asymmetry"] == tolerance("fp16", "asymmetry")
     assert "FLOAT16" in weight_types(tmp_path / "out" / ONNX)
+    report = json.loads((tmp_path / "out" / manifest.reports["sensitivity"]).read_text())
+    assert (report["precision"], report["source"]) == ("fp16", "synthetic")
+    assert report["islands"] is not None
     views = pairs_for("small", 2)
     with load(tmp_path / "out") as half, load(tmp_path / "out", "eager") as eager:
         assert (half.info.precision, eager.info.precision) == ("fp16", "fp32")
