@@ -33,6 +33,7 @@ NOTICEABLE = 0.25  # of the limit: pairs that were not measured may do worse
 DEAREST = 0.03  # of all multiplications: the first convolution, which has one input channel, does 1 to 2 % of them
 HEADROOM = 16.0  # other pairs may reach larger numbers than those measured; a node that leaves less is an island
 PAIRS_AT_ONCE = 2  # bounds memory
+MOST_PIXELS = 2**20  # bounds time, at some 40 runs: 16 pairs of the preset `small`, one of `paper`
 SCORES, MAPS = ("asymmetry", "abnormal"), ("cam", "normal", "abnormality")
 # What an output may lose. bf16 has 8 times the rounding of fp16; a score may not lose more than a hundredth even so.
 LIMITS: dict[str, dict[str, float]] = {
@@ -74,7 +75,8 @@ def measure(
     Args:
         model: float32 ONNX, as for `mixed`.
         dtype: the half-precision format.
-        views: float32 [n, 2, H, W]; real pairs, for the range of numbers decides.
+        views: float32 [n, 2, H, W]; real pairs, for the range of numbers decides. The first ones are used, up to
+            MOST_PIXELS, at least one.
         limits: output → largest |Δ| that is acceptable; None means LIMITS.
         every_node: measure each node, not only those of blocks with a large share; minutes instead of seconds.
         threads: of onnxruntime; None means all usable cores.
@@ -84,6 +86,7 @@ def measure(
     """
     if not len(views):
         raise ExportError("the sensitivity to half precision is measured on pairs, got none: give at least one")
+    views = views[: max(1, MOST_PIXELS // views[0].size)]
     probe = _Probe(Typed(model), dtype, views, threads or usable_cores())
     always = probe.floats()
     narrow = probe.narrow(always)

@@ -40,18 +40,19 @@ def _build(trt: Any, request: dict[str, Any], logger: Any) -> dict[str, Any]:
     network = builder.create_network(0 if flags is None else 1 << int(flags))
     _parse(trt, network, logger, Path(request["model"]))
     decomposed = _let_float_attention_decompose(trt, network)
-    config = _configure(trt, builder, network, request)
+    config = _configure(trt, builder, network, request, logger)
     start = time.monotonic()
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise RefusedError(logger.last_error or "the builder gave no reason")
+    seconds = round(time.monotonic() - start, 2)
     Path(request["engine"]).write_bytes(plan)
     layers, source = _inspected(trt, logger, plan)
     Path(request["layers"]).write_text(json.dumps({"source": source, "layers": layers}), encoding="utf-8")
     return {
         "version": str(trt.__version__),
         "parser_version": str(trt.get_nv_onnx_parser_version()),
-        "seconds": round(time.monotonic() - start, 2),
+        "seconds": seconds,
         "network_layers": network.num_layers,
         "decomposed_attention": decomposed,
         "peak_process_bytes": _peak_bytes(),
@@ -89,7 +90,7 @@ def _let_float_attention_decompose(trt: Any, network: Any) -> int:
     return count
 
 
-def _configure(trt: Any, builder: Any, network: Any, request: dict[str, Any]) -> Any:
+def _configure(trt: Any, builder: Any, network: Any, request: dict[str, Any], logger: Any) -> Any:
     config = builder.create_builder_config()
     config.clear_flag(
         trt.BuilderFlag.TF32
@@ -99,8 +100,10 @@ def _configure(trt: Any, builder: Any, network: Any, request: dict[str, Any]) ->
     if targets := request["compute_capabilities"]:
         config.num_compute_capabilities = len(targets)
         for i, name in enumerate(targets):
-            if not config.set_compute_capability(getattr(trt.ComputeCapability, name), i):
-                raise RefusedError(f"compute capability {name} cannot be set")
+            if name not in (known := trt.ComputeCapability.__members__):
+                raise RefusedError(f"it knows no compute capability {name}, only {', '.join(known)}")
+            if not config.set_compute_capability(known[name], i):
+                raise RefusedError(f"compute capability {name} cannot be set here: {logger.last_error}")
     profile = builder.create_optimization_profile()
     for i in range(network.num_inputs):
         tensor = network.get_input(i)
@@ -112,7 +115,8 @@ def _configure(trt: Any, builder: Any, network: Any, request: dict[str, Any]) ->
 
 def _inspected(trt: Any, logger: Any, plan: Any) -> tuple[list[Any], str]:
     """The engine inspector's layers; without a GPU no engine can be loaded, and the same list is read from the log."""
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan) if logger.errors == 0 else None
+    logger.note("The engine is built. Errors below are those of loading it for its inspector, which needs a GPU.")
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
         return [_layer(line) for line in logger.layers], "build log"
     told = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
@@ -146,16 +150,23 @@ def _logger(trt: Any, file: IO[str]) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc]  # the base is known at run time only
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.last_error, self.errors = "", 0
+            self.last_error = ""
             self.layers: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
-            file.write(f"{severity.name} {message}\n")
-            file.flush()
+            self._write(f"{severity.name} {message}")
             if severity.name in ("ERROR", "INTERNAL_ERROR"):
-                self.last_error, self.errors = message, self.errors + 1
+                self.last_error = message
             if message.startswith("Layers:"):
                 self.layers = [line for line in message.splitlines() if ", LayerType: " in line]
+
+        def note(self, message: str) -> None:
+            """A line of our own."""
+            self._write(f"NOTE {message}")
+
+        def _write(self, line: str) -> None:
+            file.write(f"{line}\n")
+            file.flush()
 
     return Logger()
 
