@@ -20,7 +20,8 @@ from disasym.export.prune import prune
 from disasym.spec import Array
 
 SCORES = ("asymmetry", "abnormal")
-TOLERANCE = 0.01  # largest |Δ| of a score that is accepted without looking for layers to leave float
+TOLERANCE = 0.01  # largest |Δ| of a score
+AIM = 0.7  # of the tolerance, on the pairs given: unseen pairs are up to half as far again (docs/adr/0015)
 STEPS = (1, 2, 3, 5, 8, 13, 21)  # how many of the most harmful groups are left float, tried in turn
 
 Say = Callable[[str], None]
@@ -44,7 +45,8 @@ def quantise(model: bytes, views: Array, *, tolerance: float = TOLERANCE, say: S
         views: real pairs, float32 [n, 2, H, W]: the ranges and every choice are made on them. Some eight or more,
             of several women and devices: what is brighter than all of them is clipped. With four or more, the method
             is chosen on pairs that it was not calibrated on.
-        tolerance: largest |Δscore| against the float model that is accepted before parts are left float.
+        tolerance: largest |Δscore| against the float model that any pair should have; on `views`, parts are left
+            float until AIM times this is kept.
         say: told what is being done, one line at a time.
 
     Raises:
@@ -69,8 +71,8 @@ def quantise(model: bytes, views: Array, *, tolerance: float = TOLERANCE, say: S
     chosen = min(methods, key=lambda method: _worst(methods[method]))
     spans = ranges(tables, chosen)
     trial = _Trial(pruned, views)
-    close = not scores or _worst(trial.deltas(spans)) <= tolerance
-    alone, kept, steps = ({}, [], []) if close else _choose(trial, spans, tolerance, say)
+    close = not scores or _worst(trial.deltas(spans)) <= AIM * tolerance
+    alone, kept, steps = ({}, [], []) if close else _choose(trial, spans, AIM * tolerance, say)
     quantised = to_qdq(shape_for_int8(source, kept), spans, kept)
     report = {
         "method": chosen,
@@ -78,6 +80,7 @@ def quantise(model: bytes, views: Array, *, tolerance: float = TOLERANCE, say: S
         "percentile": PERCENTILE,
         "pairs": {"calibrated": len(views), "method_chosen_on": len(views[held])},
         "tolerance": tolerance,
+        "aim": AIM * tolerance,
         "int8": [name for name in planned.groups if name not in kept],
         "float": {name: alone[name] for name in kept},
         "only_this_group_int8": alone,
@@ -129,7 +132,7 @@ class _Trial:
 
 
 def _choose(
-    trial: _Trial, spans: Mapping[str, Range], tolerance: float, say: Say
+    trial: _Trial, spans: Mapping[str, Range], aim: float, say: Say
 ) -> tuple[dict[str, float], list[str], list[dict[str, Any]]]:
     """Which groups stay float: the error of each alone, the most harmful ones first, until the scores are close."""
     every = plan(shape_for_int8(trial.source)).groups
@@ -145,9 +148,9 @@ def _choose(
         delta = _worst(trial.deltas(spans, harmful[:count]))
         tried.append({"groups": count, "delta": delta})
         say(f"{count} groups left float: |Δscore| {delta:.2g}")
-        if delta <= tolerance:
+        if delta <= aim:
             break
-    best = min(tried, key=lambda each: (each["delta"] > tolerance, each["delta"]), default={"groups": 0})
+    best = min(tried, key=lambda each: (each["delta"] > aim, each["delta"]), default={"groups": 0})
     return alone, harmful[: best["groups"]], tried
 
 
