@@ -200,7 +200,10 @@ def test_an_interrupt_does_not_wait_for_a_program_that_hangs(first_on_path: Path
         "from disasym.cli import main; main(['doctor'])\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script, json.dumps(sys.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", script, json.dumps(sys.path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     ) as process:
         while not (tmp_path / "started").exists():
             time.sleep(0.05)
