@@ -7,8 +7,8 @@ The log is written line by line, each with its severity first, so that a crash l
 """
 
 import importlib
-import importlib.util
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -60,12 +60,13 @@ def _build(trt: Any, request: dict[str, Any], logger: Any) -> dict[str, Any]:
 
 
 def _peak_bytes() -> int | None:
-    """The most memory this process ever held; None where the system does not say."""
-    if importlib.util.find_spec("resource") is None:  # Windows
-        return None
-    resource = importlib.import_module("resource")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
+    """The most memory this process ever held; None where the system does not say.
+
+    Not getrusage: its figure begins with that of the process which started this one.
+    """
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.is_file() else None
+    return int(found[1]) * 1024 if found else None
 
 
 def _parse(trt: Any, network: Any, logger: Any, model: Path) -> None:

@@ -61,6 +61,8 @@ def test_the_facts_are_json_with_memory_and_what_the_engine_runs_on(half: Built)
     facts = json.loads(json.dumps(half.facts, allow_nan=False))
     assert facts["memory"]["weights_bytes"] > 5_000_000
     assert facts["memory"]["activations_bytes"] > 0
+    peak = facts["memory"]["peak_of_build_process_bytes"]
+    assert peak is None or half.facts["engine_bytes"] < peak < 700_000_000  # not that of the process that asked
     assert facts["compute_capabilities"].startswith("8.0, 8.6, 8.9, 12.0")
     assert (facts["strongly_typed"], facts["tf32"]) == (True, False)
 
