@@ -45,6 +45,15 @@ def data_root() -> Path:
     return folder
 
 
+@pytest.fixture
+def first_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose modules are imported in place of the installed ones."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def films() -> list[dict[str, Path]]:
     """Two women of CBIS-DDSM, four DICOM films each: keys rcc, lcc, rmlo, lmlo."""

@@ -1,6 +1,7 @@
 """No name, identifier or birth date in any message, repr, warning or log."""
 
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from dicom_files import write_film, write_mammogram
 from disasym.dicom import Skip, read_header, read_pixels
 from disasym.errors import ImageError
 
-CANARIES = ("Canary", "Yellow", "C4N4RY", "19501231", "1950")
+# The year of birth not inside a number or a UID: those of the files are random, and 1950 is in one of a few hundred.
+CANARIES = re.compile(r"Canary|Yellow|C4N4RY|(?<![\d.])1950")
 
 
 def test_no_message_repr_warning_or_log_names_the_woman(
@@ -53,7 +55,7 @@ def test_no_message_repr_warning_or_log_names_the_woman(
             said.append(outcome(read_header, marked))
     said += [str(warning.message) for warning in caught] + [caplog.text, capsys.readouterr().err]
     for text in said:
-        assert not [canary for canary in CANARIES if canary in text], text
+        assert not CANARIES.search(text.replace(str(tmp_path), "")), text
 
 
 def marker(keyword: str) -> Any:

@@ -20,14 +20,6 @@ from doctors import doctor, said, screen
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture
-def first_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "modules"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def sound(small_export: Path) -> Examination:
     return examine(small_export)

@@ -16,14 +16,6 @@ from doctors import said, screen
 WITH_GPU = Gpus((Gpu(0, "NVIDIA H100 80GB HBM3", "580.95.05", "9.0", 81559 * 2**20, 81004 * 2**20),))
 
 
-@pytest.fixture
-def first_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "modules"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    return folder
-
-
 def test_a_missing_codec_is_named_and_the_exit_code_is_one(small_export: Path, first_to_import: Path) -> None:
     (first_to_import / "imagecodecs.py").write_text(
         "import pathlib, sys\n"
