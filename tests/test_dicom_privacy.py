@@ -81,10 +81,10 @@ def outcome(read: Any, path: Path) -> str:
 
 
 def test_the_patient_key_is_a_hash_that_two_films_of_a_woman_share(tmp_path: Path) -> None:
-    plain = read_header(write_mammogram(tmp_path / "a.dcm", patient="4711"))
-    other = read_header(write_mammogram(tmp_path / "b.dcm", patient="4711", IssuerOfPatientID="ward"))
+    plain = read_header(write_mammogram(tmp_path / "a.dcm", patient="47110815"))
+    other = read_header(write_mammogram(tmp_path / "b.dcm", patient="47110815", IssuerOfPatientID="ward"))
     films = [read_header(write_film(tmp_path / side, side=side)) for side in ("LEFT", "RIGHT")]
-    assert plain.patient_key == "697494dd5c4fc9e7"  # printf '4711\0' | sha256sum
+    assert plain.patient_key == "10cb66dab30322ef"  # printf '47110815\0' | sha256sum
     assert plain.patient_key != other.patient_key
     assert films[0].patient_key == films[1].patient_key
-    assert "4711" not in repr(plain)
+    assert "47110815" not in repr(plain)
