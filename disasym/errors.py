@@ -36,5 +36,7 @@ class EngineError(DisasymError):
 class MissingExtraError(DisasymError):
     """A feature needs a package that is not installed."""
 
-    def __init__(self, feature: str, package: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the package {package!r}: pip install 'disasym[{extra}]'")
+    def __init__(self, feature: str, package: str, extra: str, remedy: str = "") -> None:
+        """`remedy`: what to do where installing the extra is not all of it."""
+        todo = remedy or f"pip install 'disasym[{extra}]'"
+        super().__init__(f"{feature} needs the package {package!r}: {todo}")

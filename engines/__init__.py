@@ -30,7 +30,7 @@ def load(model: Path, engine: str = "auto", device: str = "cpu", threads: int | 
             by the manifest alone; if that engine cannot run here, this fails rather than taking the next.
         device: "cpu" or "cuda".
         threads: processor threads of one run; None means every core that this process may use for onnxruntime, and
-            PyTorch's own choice for eager.
+            PyTorch's own choice for eager. TensorRT needs none.
 
     Raises:
         EngineError: no such model or engine, a file whose SHA-256 is not the manifest's, an unsuitable device, or an
@@ -108,6 +108,18 @@ def _open_aotinductor(file: Path, info: EngineInfo, target: Target, threads: int
     return AotiEngine(file, info, target, threads)
 
 
+def _open_tensorrt(file: Path, info: EngineInfo, target: Target, _: int | None) -> Engine:
+    from disasym.engines.trt import TrtEngine
+
+    return TrtEngine(file, info, target)
+
+
+def _problem_of_tensorrt(target: Target, device: str) -> str:
+    from disasym.engines.trt import problem
+
+    return problem(target, device)
+
+
 def _problem_of_aotinductor(target: Target, device: str) -> str:
     from disasym.engines.aoti import problem
 
@@ -129,6 +141,8 @@ def _no_problem(_: Target, __: str) -> str:
 
 
 ENGINES = {  # fastest first: the order in which "auto" looks
+    "tensorrt": Backend(_open_tensorrt, lambda _: ("cuda",), _problem_of_tensorrt),
+    "tensorrt-rtx": Backend(_open_tensorrt, lambda _: ("cuda",), _problem_of_tensorrt),
     "onnxruntime": Backend(_open_onnxruntime, lambda _: ("cpu", "cuda"), _problem_of_onnxruntime),
     "aotinductor": Backend(
         _open_aotinductor, lambda target: (str(target.facts.get("device", "cpu")),), _problem_of_aotinductor

@@ -70,7 +70,8 @@ def cuda_problem() -> str:
 def _session(file: Path, device: str, threads: int) -> Any:
     provider = PROVIDERS[device]
     if provider[0] not in onnxruntime.get_available_providers():
-        raise MissingExtraError(f"device {device!r} with the onnxruntime engine", "onnxruntime-gpu", "gpu")
+        swap = "pip uninstall onnxruntime, then pip install onnxruntime-gpu, for both are one module"
+        raise MissingExtraError(f"device {device!r} with the onnxruntime engine", "onnxruntime-gpu", "", swap)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

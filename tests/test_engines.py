@@ -161,7 +161,7 @@ def test_threads_that_share_an_engine_get_their_own_results(engine: Engine, view
 
 
 def test_all_engines_of_an_export_are_one_model(small_export: Path, views: Array) -> None:
-    assert list(engines.ENGINES) == ["onnxruntime", "aotinductor", "eager"]
+    assert list(engines.ENGINES) == ["tensorrt", "tensorrt-rtx", "onnxruntime", "aotinductor", "eager"]
     with load(small_export, "eager") as eager, load(small_export, "onnxruntime") as onnx:
         assert eager.info == onnx.info
         expected, found = eager.run(views), onnx.run(views)

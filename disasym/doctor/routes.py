@@ -98,7 +98,7 @@ def _remedy(missing: list[str], needs: Needs, ground: Ground) -> str:
     install = f"pip install 'disasym[{needs.extra}]'"
     if "pycuda" not in missing:
         return install
-    install = install if needs.extra == "gpu" else f"{install} pycuda"
+    install = install if needs.extra == "gpu" else f"pip install 'disasym[{needs.extra},cuda]'"
     if ground.toolkit.nvcc:
         return f"{install} (pycuda is built from source, with the nvcc that is here)"
     return f"install the CUDA toolkit first, pycuda is built from source with its nvcc; then {install}"

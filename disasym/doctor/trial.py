@@ -188,13 +188,9 @@ def _providers() -> Iterator[dict[str, Any]]:
 
 
 def _parity(manifest: dict[str, Any] | None) -> tuple[ParityRow, ...]:
-    """One row a target; a manifest without targets has one parity for each engine."""
+    """One row a target."""
     if manifest is None:
         return ()
-    if "targets" not in manifest:
-        parity = manifest["parity"]
-        common = (parity["tolerance"], parity["pairs"], parity["source"])
-        return tuple(ParityRow(engine, measured, *common) for engine, measured in parity["measured"].items())
     rows = []
     for name, target in manifest["targets"].items():
         parity = target["parity"]
