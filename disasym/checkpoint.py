@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from disasym.comparisons import CLASSIFIERS, build
 from disasym.errors import CheckpointError, InputError
 from disasym.files import write_whole
 from disasym.model import DisAsymNet, ModelConfig
@@ -45,7 +46,7 @@ def load_model(path: Path, device: str = "cpu", attention: str = "auto") -> DisA
         CheckpointError: the file is absent, damaged, of another format or of another configuration.
     """
     config = read_config(path)
-    model = DisAsymNet(config, attention)
+    model = build(config, attention)
     try:
         model.load_state_dict({name: _restored(value) for name, value in read_tensors(path).items()})
     except RuntimeError as error:
@@ -90,11 +91,15 @@ def _opened(path: Path) -> safe_open:
 
 def _sound(config: ModelConfig) -> ModelConfig:
     """Refuse what JSON can hold and a network cannot be built from."""
-    if len(config.widths) != 4 or len(config.decoder) != 5:
-        raise ValueError(f"{len(config.widths)} widths and {len(config.decoder)} decoder stages, wanted 4 and 5")
-    for size in (config.height, config.width, config.blocks, config.heads, *config.widths, *config.decoder):
+    if len(config.widths) != 4 or len(config.decoder) not in (0, 5):
+        raise ValueError(f"{len(config.widths)} widths and {len(config.decoder)} decoder stages, wanted 4 and 5 or 0")
+    for size in (config.height, config.width, config.heads, *config.widths, *config.decoder):
         if type(size) is not int or size < 1:
             raise ValueError(f"a size is {size!r}, wanted a whole number above 0")
+    if type(config.blocks) is not int or config.blocks < 0:
+        raise ValueError(f"blocks is {config.blocks!r}, wanted a whole number, 0 or above")
+    if config.classifier not in CLASSIFIERS:
+        raise ValueError(f"unknown classifier {config.classifier!r}, known are {', '.join(CLASSIFIERS)}")
     return config
 
 

@@ -1,10 +1,15 @@
-"""The encoder ψ_e: ResNet-18 (He et al. 2016, arXiv 1512.03385) with one input channel and torchvision's keys."""
+"""The encoders ψ_e by name, and ResNet-18 (He et al. 2016, arXiv 1512.03385), one input channel, torchvision's keys.
+
+An encoder is a module made from the widths of its stages at stride 4, 8, 16 and 32. Beside `forward`, which gives the
+feature maps at stride 2, 4, 8, 16 and 32, it has its two halves `shallow` and `deep`, for what happens in between.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from disasym.efficientnet import EfficientNetLite0
 from disasym.errors import CheckpointError
 
 
@@ -25,14 +30,30 @@ class ResNet18(nn.Module):
         self.layer3 = _stage(widths[1], widths[2], stride=2)
         self.layer4 = _stage(widths[2], widths[3], stride=2)
 
+    @staticmethod
+    def channels(widths: Sequence[int]) -> tuple[int, int, int, int, int]:
+        """Channels of the maps at stride 2, 4, 8, 16, 32."""
+        first, second, third, last = widths
+        return first, first, second, third, last
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """x [n, 1, H, W] → five maps, [n, C, H/s, W/s] for s = 2, 4, 8, 16, 32."""
+        features = self.shallow(x)
+        return [*features, self.deep(features[-1])]
+
+    def shallow(self, x: Tensor) -> list[Tensor]:
+        """The first four maps: stem and stages 1 to 3."""
         features = [F.relu(self.bn1(self.conv1(x)))]
         x = F.max_pool2d(features[0], 3, stride=2, padding=1)
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for layer in (self.layer1, self.layer2, self.layer3):
             x = layer(x)
             features.append(x)
         return features
+
+    def deep(self, x: Tensor) -> Tensor:
+        """Stage 4: the map at stride 16 → the map at stride 32."""
+        last: Tensor = self.layer4(x)
+        return last
 
     def load_imagenet(self, weights: Mapping[str, Tensor]) -> None:
         """Take torchvision's `resnet18` ImageNet weights: the RGB kernels of `conv1` are summed, `fc` is ignored.
@@ -81,4 +102,8 @@ class BasicBlock(nn.Module):
         return F.relu(self.downsample(x) + self.bn2(self.conv2(y)))
 
 
-ENCODERS = {"resnet18": ResNet18}
+Encoder = ResNet18 | EfficientNetLite0
+ENCODERS: dict[str, type[ResNet18] | type[EfficientNetLite0]] = {
+    "resnet18": ResNet18,
+    "efficientnet-lite0": EfficientNetLite0,
+}

@@ -1,4 +1,4 @@
-"""The five losses of DisAsymNet (paper sections 2.2–2.4), as functions of tensors.
+"""The five losses of DisAsymNet (paper sections 2.2–2.4) and the one of a comparison, as functions of tensors.
 
 objective 1   L = 1·L_diag + 0.1·L_rec + 1·L_disc + 0.5·L_syn      updates AsyC and AsyD
 objective 2   L_refine                                            updates AsyC alone, on detached x_n
@@ -13,12 +13,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The factors of objective 1, as in the paper. A factor of 0 leaves the part of the step out."""
+    """The factors of both objectives, as in the paper. A factor of 0 leaves that part of the step out."""
 
     diagnosis: float = 1.0
     reconstruction: float = 0.1
     discrimination: float = 1.0
     synthesis: float = 0.5
+    refinement: float = 1.0  # objective 2
+    ordering: float = 0.001  # of HAM alone, as in its authors' code
 
 
 def classification(asymmetry: Tensor, abnormal: Tensor, labels: Tensor) -> Tensor:
@@ -53,6 +55,15 @@ def reconstruction(x: Tensor, normal: Tensor, abnormality: Tensor, activation: T
 def synthesis(real: Tensor, normal_of_fake: Tensor) -> Tensor:
     """L_syn = mean|x_real − x_n(x_fake)|: what was pasted in must be removed. Both [B, 2, H, W]."""
     return (real - normal_of_fake).abs().mean()
+
+
+def ordering(disorder: Tensor, labels: Tensor) -> Tensor:
+    """HAM's bounding loss: the mean disorder of its attention maps over abnormal sides, 0 without any.
+
+    disorder [B, 2] in [0, 1], labels [B, 3] (asymmetry, right, left).
+    """
+    abnormal = labels[:, 1:]
+    return (disorder * abnormal).sum() / abnormal.sum().clamp_min(1)
 
 
 def gate(cam: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:

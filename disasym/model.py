@@ -5,7 +5,7 @@ What the paper leaves open and how it was filled in stands in docs/adr/0002 and 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,24 +19,39 @@ from disasym.spec import STRIDE
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that shapes the network; stored in every checkpoint."""
+    """Everything that shapes the network; stored in every checkpoint.
+
+    What has a default came later: a file without that entry means the default.
+    """
 
     encoder: str  # a name in ENCODERS
     height: int  # H, pixels, a multiple of 32
     width: int  # W, pixels, a multiple of 32
     widths: tuple[int, int, int, int]  # channels of the encoder's stages at stride 4, 8, 16, 32; the last is D
-    blocks: int  # transformer blocks
+    blocks: int  # transformer blocks; 0 in the ablations without an asymmetric transformer
     heads: int  # attention heads; D is a multiple of it
-    decoder: tuple[int, int, int, int, int]  # channels of the decoder's stages at stride 16, 8, 4, 2, 1
+    decoder: tuple[int, int, int, int, int] | tuple[()]  # channels at stride 16, 8, 4, 2, 1; (): no AsyD, no images
+    classifier: str = "asyc"  # AsyC, or what `disasym.comparisons` puts into its place
+    upsampling: str = "nearest"  # or "bilinear", between the decoder's stages
+    x_ab: str = "sigmoid"  # x_ab = σ(g), or "masked": x_ab = x·σ(g)
 
     def __post_init__(self) -> None:
-        if self.encoder not in ENCODERS:
-            raise InputError(f"unknown encoder {self.encoder!r}: choose one of {', '.join(ENCODERS)}")
+        for name, given, known in (
+            ("encoder", self.encoder, ENCODERS),
+            ("upsampling", self.upsampling, UPSAMPLING),
+            ("x_ab", self.x_ab, X_AB),
+        ):
+            if given not in known:
+                raise InputError(f"unknown {name} {given!r}: choose one of {', '.join(known)}")
         if self.height % STRIDE or self.width % STRIDE:
             raise InputError(f"height and width must be multiples of {STRIDE}, got {self.height}×{self.width}")
         if self.widths[-1] % self.heads:
             raise InputError(f"{self.widths[-1]} channels do not divide into {self.heads} heads")
+        ENCODERS[self.encoder].channels(self.widths)  # refuses widths that this encoder cannot have
 
+
+UPSAMPLING = ("nearest", "bilinear")
+X_AB = {"sigmoid": -3.0, "masked": 0.0}  # with g at the start: x_ab ≈ 0, and x_ab = x / 2, where σ is steep
 
 PRESETS = {
     "paper": ModelConfig(
@@ -61,32 +76,39 @@ PRESETS = {
 
 
 class ModelOutputs(NamedTuple):
-    """The five outputs of `disasym.spec`, as tensors."""
+    """The five outputs of `disasym.spec`, as tensors; None where the model has no decoder."""
 
     asymmetry: Tensor  # [B]
     abnormal: Tensor  # [B, 2]
     cam: Tensor  # [B, 2, H/32, W/32]
-    normal: Tensor  # [B, 2, H, W]
-    abnormality: Tensor  # [B, 2, H, W]
+    normal: Tensor | None  # [B, 2, H, W]
+    abnormality: Tensor | None  # [B, 2, H, W]
 
 
 class DisAsymNet(nn.Module):
     """AsyC and AsyD together: views in, scores, CAM and both disentangled images out.
 
-    `attention` is a backend of `disasym.kernels.bilateral_attention`; "auto" is the fused kernel on a GPU.
+    `attention` is a backend of `disasym.kernels.bilateral_attention`; "auto" is the fused kernel on a GPU. A comparison
+    is the same network with another `classifier` in the place of AsyC (`disasym.comparisons.build` makes it).
     """
 
-    def __init__(self, config: ModelConfig, attention: str = "auto") -> None:
+    asyc: "AsyC"  # or a comparison's classifier, which is called alike
+    asyd: "AsyD"  # absent where the configuration has no decoder
+
+    def __init__(self, config: ModelConfig, attention: str = "auto", classifier: nn.Module | None = None) -> None:
         super().__init__()
+        if classifier is None and config.classifier != "asyc":
+            raise InputError(f"classifier {config.classifier!r} is a comparison's: call disasym.comparisons.build")
         self.config = config
         self.attention = attention
-        self.asyc = AsyC(config, attention)
-        self.asyd = AsyD(config)
+        self.asyc = AsyC(config, attention) if classifier is None else cast("AsyC", classifier)
+        if config.decoder:
+            self.asyd = AsyD(config)
 
     def forward(self, views: Tensor) -> ModelOutputs:
         """views [B, 2, H, W] in [0, 1] → the outputs of `disasym.spec`, probabilities and images in [0, 1]."""
         found = self.asyc(views)
-        normal, abnormality = self.asyd(views, found)
+        normal, abnormality = self.asyd(views, found) if self.config.decoder else (None, None)
         abnormal = found.abnormal.sigmoid()
         return ModelOutputs(
             asymmetry=found.asymmetry.sigmoid(),
@@ -98,13 +120,14 @@ class DisAsymNet(nn.Module):
 
 
 class Classified(NamedTuple):
-    """What AsyC hands on."""
+    """What AsyC, or a comparison in its place, hands on."""
 
     asymmetry: Tensor  # [B] logits
     abnormal: Tensor  # [B, 2] logits
     cam: Tensor  # [B, 2, H/32, W/32] in [0, 1], min–max scaled per side, not gated
     features: list[Tensor]  # encoder features at stride 2, 4, 8, 16: [2B, C, ·, ·]
     f_out: Tensor  # [2B, D, H/32, W/32]
+    disorder: Tensor | None = None  # [B, 2] in [0, 1]: how far HAM's attention maps break their order
 
 
 class AsyC(nn.Module):
@@ -179,24 +202,26 @@ class AsyD(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        skips = (config.widths[2], config.widths[1], config.widths[0], config.widths[0], 1)  # stride 16, 8, 4, 2, 1
-        inputs = (config.widths[3], *config.decoder[:-1])
+        self.upsampling, self.masked = config.upsampling, config.x_ab == "masked"
+        *shallow, deepest = ENCODERS[config.encoder].channels(config.widths)
+        skips = (*reversed(shallow), 1)  # stride 16, 8, 4, 2, 1
+        inputs = [deepest, *config.decoder][:-1]
         self.stages = nn.ModuleList(
             DecoderStage(below + skip, out) for below, skip, out in zip(inputs, skips, config.decoder, strict=True)
         )
-        self.head = nn.Conv2d(config.decoder[-1], 2, kernel_size=1)
+        self.head = nn.Conv2d(list(config.decoder)[-1], 2, kernel_size=1)
         nn.init.zeros_(self.head.weight)
-        self.head.bias = nn.Parameter(torch.tensor([0.0, -3.0]))  # starts at x_n = x and x_ab ≈ 0
+        self.head.bias = nn.Parameter(torch.tensor([0.0, X_AB[config.x_ab]]))  # starts at x_n = x
 
     def forward(self, views: Tensor, found: Classified) -> tuple[Tensor, Tensor]:
         x = views.flatten(0, 1)[:, None]  # [2B, 1, H, W]
         y = found.f_out
         for stage, skip in zip(self.stages, (*reversed(found.features), x), strict=True):
-            y = stage(F.interpolate(y, scale_factor=2.0, mode="nearest"), skip)
+            y = stage(F.interpolate(y, scale_factor=2.0, mode=self.upsampling), skip)
         change, abnormality = self.head(y).chunk(2, dim=1)  # [2B, 1, H, W] each
         breast = (x > 0).to(x.dtype)  # the background of both images is exactly 0
         normal = (logit(x) + change).sigmoid() * breast
-        abnormality = abnormality.sigmoid() * breast
+        abnormality = abnormality.sigmoid() * (x if self.masked else breast)
         return normal.reshape(views.shape), abnormality.reshape(views.shape)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from disasym.engines.base import Engine, EngineInfo
 from disasym.errors import EngineError, MissingExtraError
 from disasym.files import sha256_of
-from disasym.spec import Array
+from disasym.spec import OUTPUTS, Array
 
 if TYPE_CHECKING:
     from disasym.model import AsyD, DisAsymNet
@@ -65,6 +65,7 @@ def describe(weights: Path, device: str) -> EngineInfo:
         model_sha256=sha256_of(weights),
         device=device,
         max_batch=None,
+        outputs=OUTPUTS if config.decoder else OUTPUTS[:3],
     )
 
 

@@ -97,6 +97,8 @@ def test_outputs_lie_in_0_1_and_the_background_is_exactly_0(preset: str, weights
         assert torch.isfinite(value).all(), name
         assert value.min() >= 0, name
         assert value.max() <= 1, name
+    assert outputs.normal is not None
+    assert outputs.abnormality is not None
     background = views == 0
     assert background.any()
     assert not outputs.normal[background].any()
@@ -128,6 +130,8 @@ def test_a_pair_does_not_see_the_others_of_its_batch(preset: str, weights: int, 
 def test_views_without_any_breast_give_finite_outputs_and_empty_images() -> None:
     outputs = run("small", torch.zeros(1, 2, 256, 128))
     assert all(torch.isfinite(getattr(outputs, name)).all() for name in OUTPUTS)
+    assert outputs.normal is not None
+    assert outputs.abnormality is not None
     assert not outputs.normal.any()
     assert not outputs.abnormality.any()
 

@@ -26,6 +26,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Bank made by `disasym tumours` from another data set than the one trained on. Repeatable.",
 )
 @click.option("--preset", default="paper", show_default=True, help="paper (1024×512) or small (256×128).")
+@click.option(
+    "--method",
+    default="disasymnet",
+    show_default=True,
+    help="disasymnet; resnet18, ham, late-fusion, cvt, wang2022; asyc, asyd, asyd-syn, asyc-asyd.",
+)
+@click.option("--encoder", help="resnet18 or efficientnet-lite0.  [default: the preset's]")
 @click.option("--epochs", type=int, default=20, show_default=True)
 @click.option("--batch", type=int, default=8, show_default=True, help="Pairs in a step.")
 @click.option("--lr", type=float, default=1e-4, show_default=True, help="Learning rate.")
@@ -37,12 +44,15 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--precision", default="fp32", show_default=True, help="fp32, or bf16 and fp16 for mixed precision.")
-@click.option("--init", type=_FILE, help="ImageNet weights of torchvision's resnet18 as .safetensors.")
+@click.option("--init", type=_FILE, help="ImageNet weights of the encoder as .safetensors.")
+@click.option(
+    "--patience", type=int, default=0, help="Stop after so many epochs without a better AUC.  [default: never]"
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT after its last whole epoch.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that load data.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder for preprocessed pairs.  [default: in OUT]")
 def train_command(no_synthesis: bool, **options: Any) -> None:
-    """Train DisAsymNet on pairs of mammograms.
+    """Train DisAsymNet, or a method it is compared with, on pairs of mammograms.
 
     A manifest is a CSV table, one row an image: dataset, pair_id, patient_id, view, laterality, path, abnormal, and
     optionally split, finding, pathology, lesions, mask, pixel_aspect. Patients are split 8:1:1 by the seed unless

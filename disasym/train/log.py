@@ -41,7 +41,8 @@ class RunLog:
         model.eval()
         out = model(torch.from_numpy(views)[None].to(device))
         cam = F.interpolate(out.cam, size=views.shape[-2:], mode="bilinear")
-        columns = [torch.from_numpy(views), *(t[0].float().cpu() for t in (cam, out.normal, out.abnormality))]
+        shown = [image for image in (cam, out.normal, out.abnormality) if image is not None]
+        columns = [torch.from_numpy(views), *(image[0].float().cpu() for image in shown)]
         grid = torch.cat([torch.cat(list(sides), dim=0) for sides in columns], dim=1)  # [2H, 4W]
         self.writer.add_image("right, left: x, CAM, x_n, x_ab", grid[None], epoch)
 

@@ -4,12 +4,21 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from disasym.comparisons import METHODS, configured
 from disasym.errors import InputError
 from disasym.losses import LossWeights
-from disasym.model import PRESETS
+from disasym.model import ModelConfig
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-MAY_CHANGE = ("out", "resume", "epochs", "device", "workers", "cache")  # without making it another experiment
+MAY_CHANGE = (
+    "out",
+    "resume",
+    "epochs",
+    "patience",
+    "device",
+    "workers",
+    "cache",
+)  # without making it another experiment
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,8 @@ class TrainOptions:
     out: Path
     tumours: tuple[Path, ...] = ()  # banks; a pair takes its tumours from a bank of another dataset
     preset: str = "paper"
+    method: str = "disasymnet"  # a name in disasym.comparisons.METHODS
+    encoder: str | None = None  # None: the preset's
     epochs: int = 20
     lr: float = 1e-4
     asyd_lr_factor: float = 1.0  # AsyD learns this many times faster; short trainings need it (docs/adr/0008)
@@ -28,27 +39,39 @@ class TrainOptions:
     seed: int = 0
     device: str = "cpu"
     precision: str = "fp32"  # bf16 and fp16: automatic mixed precision, weights stay float32
-    init: Path | None = None  # torchvision resnet18 ImageNet weights as safetensors
+    init: Path | None = None  # ImageNet weights of the encoder as safetensors
+    patience: int = 0  # epochs without a better validation AUC after which training stops; 0: never
     resume: bool = False
     workers: int = 0  # data loading processes
     cache: Path | None = None  # preprocessed pairs; None: inside `out`
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise InputError(f"unknown preset {self.preset!r}: choose one of {', '.join(PRESETS)}")
+        _ = self.config  # refuses an unknown method, preset or encoder
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
         if not self.manifests:
             raise InputError("no manifest: give at least one with --manifest")
-        if self.losses.synthesis and not self.tumours:
+        if self.weights.synthesis and not self.tumours:
             raise InputError("the synthesis loss needs a tumour bank: give --tumours BANK, or --no-synthesis")
         for name in ("epochs", "lr_step", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.patience < 0:
+            raise InputError(f"patience must be 0 (never stop early) or more epochs, got {self.patience}")
         for name in ("lr", "asyd_lr_factor"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
+
+    @property
+    def config(self) -> ModelConfig:
+        """The network of this method at this preset."""
+        return configured(self.method, self.preset, self.encoder)
+
+    @property
+    def weights(self) -> LossWeights:
+        """`losses` without those that the method leaves out."""
+        return METHODS[self.method].losses(self.losses)
 
     def learning_rate(self, epoch: int) -> float:
         """lr · 0.1^⌊epoch / lr_step⌋ for the epoch counted from 0."""

@@ -10,12 +10,13 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from disasym.checkpoint import read_tensors, save_model
+from disasym.comparisons import build
 from disasym.data.manifest import PairRow, read_manifest
 from disasym.data.split import split_patients
 from disasym.data.tumours import TumourBank
 from disasym.errors import InputError
 from disasym.files import write_whole
-from disasym.model import PRESETS, DisAsymNet
+from disasym.model import DisAsymNet
 from disasym.train.dataset import EpochBatches, PairStore, TrainingPairs, loader
 from disasym.train.log import RunLog
 from disasym.train.options import TrainOptions
@@ -53,12 +54,12 @@ def fit(options: TrainOptions, training: Sequence[PairRow], validation: Sequence
     """The training loop on given pairs. Without validation pairs the last epoch counts as the best."""
     check_device(options.device)
     state, weights = options.out / "state.safetensors", options.out / "model.safetensors"
-    step = Step(initial_model(options), options.losses, options.precision, options.device)
+    step = Step(initial_model(options), options.weights, options.precision, options.device)
     history = resumed(options, state, step)
 
     config = step.model.config
     store = PairStore(options.cache or options.out / "cache", config.height, config.width)
-    banks = [TumourBank.load(path) for path in options.tumours] if options.losses.synthesis else []
+    banks = [TumourBank.load(path) for path in options.tumours] if options.weights.synthesis else []
     pairs = TrainingPairs(training, store, banks, options.seed)
     batches = EpochBatches(len(pairs), options.batch, options.seed)
     data = loader(pairs, batches, options.workers, pin=options.device.startswith("cuda"))
@@ -67,6 +68,8 @@ def fit(options: TrainOptions, training: Sequence[PairRow], validation: Sequence
     with progress() as bar:
         task = bar.add_task("", total=options.epochs * len(batches), completed=len(history) * len(batches))
         for epoch in range(len(history), options.epochs):
+            if options.patience and len(history) - best_epoch(history) >= options.patience:
+                break
             batches.epoch, started = epoch, time.perf_counter()
             lr = options.learning_rate(epoch)
             step.set_learning_rate(lr, lr * options.asyd_lr_factor)
@@ -85,7 +88,7 @@ def fit(options: TrainOptions, training: Sequence[PairRow], validation: Sequence
                 log.picture(step.model, store.views(validation[0]), epoch + 1, options.device)
             history.append({**entry, "seconds": time.perf_counter() - started})
             if best_epoch(history) == epoch + 1:
-                save_model(weights, step.model, preset=options.preset, epoch=str(epoch + 1))
+                save_model(weights, step.model, preset=options.preset, method=options.method, epoch=str(epoch + 1))
             save_state(state, step, history, options.as_json())
             log.epoch(history)
             bar.console.print(summary(history[-1]))
@@ -112,7 +115,7 @@ def check_device(name: str) -> None:
 def initial_model(options: TrainOptions) -> DisAsymNet:
     """A fresh network: seeded, with ImageNet weights in its encoder where asked for, channels last for speed."""
     torch.manual_seed(options.seed)
-    model = DisAsymNet(PRESETS[options.preset])
+    model = build(options.config)
     if options.init:
         model.asyc.encoder.load_imagenet(read_tensors(options.init))
     return model.to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

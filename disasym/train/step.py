@@ -11,7 +11,7 @@ from disasym.losses import LossWeights
 from disasym.model import AsyC, Classified, DisAsymNet
 from disasym.train.dataset import Batch
 
-LOSSES = ("diagnosis", "reconstruction", "discrimination", "synthesis", "refinement")
+LOSSES = ("diagnosis", "reconstruction", "discrimination", "synthesis", "refinement", "ordering")
 
 
 class Step:
@@ -20,7 +20,8 @@ class Step:
     def __init__(self, model: DisAsymNet, weights: LossWeights, precision: str, device: str) -> None:
         self.model, self.weights = model, weights
         self.frozen = FrozenCopy(model.asyc)
-        groups = [{"params": list(half.parameters())} for half in (model.asyc, model.asyd)]
+        halves = (model.asyc, model.asyd) if model.config.decoder else (model.asyc,)
+        groups = [{"params": list(half.parameters())} for half in halves]
         self.optimizer = torch.optim.Adam(groups)
         self.refiner = torch.optim.Adam(model.asyc.parameters())
         self.kind = torch.device(device).type
@@ -29,25 +30,34 @@ class Step:
 
     def set_learning_rate(self, asyc: float, asyd: float) -> None:
         """For the steps to come: one rate for AsyC in both objectives, one for AsyD."""
-        for group, lr in zip(self.optimizer.param_groups, (asyc, asyd), strict=True):
+        for group, lr in zip(self.optimizer.param_groups, (asyc, asyd), strict=False):  # without AsyD one group
             group["lr"] = lr
         self.refiner.param_groups[0]["lr"] = asyc
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Update the weights once. Returns the unweighted losses in the order of LOSSES, [5], on the device."""
+        """Update the weights once. Returns the unweighted losses in the order of LOSSES, [6], on the device."""
         self.model.train()
         self.frozen.refresh(self.model.asyc)
         with self._autocast():
-            parts, normal = self._objective_1(batch)
+            parts, normal = self._objective_1(batch) if self.model.config.decoder else (self._diagnosis(batch), None)
         total = sum(weight * parts[name] for name, weight in vars(self.weights).items() if name in parts)
         self._update(self.optimizer, self.scalers[0], torch.as_tensor(total))
 
-        with self._autocast():
-            found = self.model.asyc(normal.detach())
-            parts["refinement"] = _classification(found, batch.labels)
-        self._update(self.refiner, self.scalers[1], parts["refinement"])
+        if normal is not None and self.weights.refinement > 0:
+            with self._autocast():
+                found = self.model.asyc(normal.detach())
+                parts["refinement"] = _classification(found, batch.labels)
+            self._update(self.refiner, self.scalers[1], self.weights.refinement * parts["refinement"])
         zero = torch.zeros((), device=batch.views.device)
         return torch.stack([parts.get(name, zero).detach().float() for name in LOSSES])
+
+    def _diagnosis(self, batch: Batch) -> dict[str, Tensor]:
+        """All there is to learn without AsyD: L_diag, and for HAM the order of its attention maps."""
+        found = self.model.asyc(batch.views)
+        parts = {"diagnosis": _classification(found, batch.labels)}
+        if found.disorder is not None:
+            parts["ordering"] = losses.ordering(found.disorder.float(), batch.labels)
+        return parts
 
     def _objective_1(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         pairs = len(batch.views)
