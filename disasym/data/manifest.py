@@ -1,12 +1,12 @@
-"""A CSV table of images → pairs of mammograms. Each row is used, or skipped with its reason.
+"""A table of images, CSV or Parquet → pairs of mammograms. Each row is used, or skipped with its reason.
 
-Columns: `pair_id, patient_id, view, laterality, path` must be there; `dataset, abnormal, finding, pathology, lesions,
-split, pixel_aspect, mask` may. `path` and `mask` are relative to the manifest's folder and stay within it. `abnormal`
-is 0 or 1, empty when unknown. `lesions` is a JSON list of circles {x, y, r} and boxes {x0, y0, x1, y1} in the file's
-pixels, top-left origin. `pixel_aspect` is the height of a pixel over its width. Further columns are ignored.
+Columns: `pair_id, patient_id, view, laterality, path` must be there; `dataset, study_id, abnormal, birads, finding,
+pathology, density, lesions, split, pixel_aspect, mask` may. `path` and `mask` are relative to the manifest's folder and
+stay within it. `abnormal` is 0 or 1, empty when unknown. `lesions` is a JSON list of circles {x, y, r}, boxes
+{x0, y0, x1, y1} and polygons {points: [[x, y], …]} in the file's pixels, top-left origin, and of masks {mask: path}.
+`pixel_aspect` is the height of a pixel over its width. Further columns are ignored. `disasym prepare` writes one.
 """
 
-import csv
 import json
 import math
 from collections import defaultdict
@@ -17,6 +17,7 @@ from typing import Any
 
 from disasym.data.images import load_mammogram, load_pair
 from disasym.data.rows import ImageRow, Lesion, PairRow
+from disasym.data.tables import read_table
 from disasym.errors import ManifestError
 from disasym.spec import Laterality, View
 
@@ -30,7 +31,7 @@ LABELS: Mapping[str, bool | None] = {"": None, "0": False, "1": True}
 # CDD-CESM as distributed in 512 × 512 crops was squeezed to a square from crops of about 2:1.
 KNOWN_PIXEL_ASPECT: Mapping[str, float] = {"cesm": 2.0}
 WIDEST_ASPECT = 4.0
-LONGEST_FIELD = 1_000_000  # characters of one cell
+MOST_POINTS = 100_000  # of one polygon
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
     """Read a table of images and pair them by `pair_id`.
 
     Args:
-        path: the CSV file, UTF-8.
+        path: the table, CSV in UTF-8 or .parquet.
         root: the folder that paths in it are relative to and must not leave; the manifest's own by default.
 
     Raises:
@@ -81,23 +82,13 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
-    csv.field_size_limit(LONGEST_FIELD)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            missing = [column for column in REQUIRED if column not in (reader.fieldnames or ())]
-            if missing:
-                raise ManifestError(
-                    f"{path}: no column {', '.join(missing)}; a manifest has at least {', '.join(REQUIRED)}"
-                )
-            table = [{k: v.strip() for k, v in cells.items() if isinstance(v, str)} for cells in reader]
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not a CSV table in UTF-8: {error}") from error
-    if not table:
+    table = read_table(path)
+    missing = [column for column in REQUIRED if column not in table.columns]
+    if missing:
+        raise ManifestError(f"{path}: no column {', '.join(missing)}; a manifest has at least {', '.join(REQUIRED)}")
+    if not table.rows:
         raise ManifestError(f"{path}: a header and no row: list the images, two rows a pair")
-    return table
+    return table.rows
 
 
 def _parse(cells: Mapping[str, str], root: Path) -> ImageRow:
@@ -106,7 +97,7 @@ def _parse(cells: Mapping[str, str], root: Path) -> ImageRow:
             raise _RowError(f"no {column}: it says which images belong together")
     dataset = cells.get("dataset", "")
     mask = cells.get("mask", "")
-    lesions = _lesions(cells.get("lesions", ""))
+    lesions = _lesions(cells.get("lesions", ""), root)
     if mask:
         lesions = (*lesions, Lesion("mask", path=_file(mask, root)))
     return ImageRow(
@@ -122,6 +113,9 @@ def _parse(cells: Mapping[str, str], root: Path) -> ImageRow:
         lesions=lesions,
         split=cells.get("split") or None,
         pixel_aspect=_aspect(cells.get("pixel_aspect", ""), dataset),
+        study_id=cells.get("study_id", ""),
+        birads=cells.get("birads", ""),
+        density=cells.get("density", ""),
     )
 
 
@@ -159,7 +153,7 @@ def _aspect(text: str, dataset: str) -> float:
     return aspect
 
 
-def _lesions(text: str) -> tuple[Lesion, ...]:
+def _lesions(text: str, root: Path) -> tuple[Lesion, ...]:
     if not text:
         return ()
     try:
@@ -168,18 +162,37 @@ def _lesions(text: str) -> tuple[Lesion, ...]:
         raise _RowError(f"lesions is not JSON: {text[:60]!r}") from None
     if not isinstance(listed, list):
         raise _RowError(f"lesions is not a list: {text[:60]!r}")
-    return tuple(_lesion(entry) for entry in listed)
+    return tuple(_lesion(entry, root) for entry in listed)
 
 
-def _lesion(entry: object) -> Lesion:
+def _lesion(entry: object, root: Path) -> Lesion:
     shape = entry if isinstance(entry, dict) else {}
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e6 for v in shape.values())
+    if set(shape) == {"mask"} and isinstance(shape["mask"], str):
+        return Lesion("mask", path=_file(shape["mask"], root))
+    if set(shape) == {"points"} and isinstance(shape["points"], list):
+        return _polygon(shape["points"])
+    numbers = all(_is_number(v) for v in shape.values())
     if numbers and set(shape) == {"x", "y", "r"} and shape["r"] > 0:
-        x, y, r = shape["x"], shape["y"], shape["r"]
-        return Lesion("circle", x - r, y - r, x + r, y + r)
+        return Lesion.circle(shape["x"], shape["y"], shape["r"])
     if numbers and set(shape) == {"x0", "y0", "x1", "y1"} and shape["x0"] < shape["x1"] and shape["y0"] < shape["y1"]:
         return Lesion("box", shape["x0"], shape["y0"], shape["x1"], shape["y1"])
-    raise _RowError(f"a lesion is {entry!r:.80}, expected {{x, y, r}} with r > 0 or {{x0, y0, x1, y1}} with x0 < x1")
+    raise _RowError(
+        f"a lesion is {entry!r:.80}, expected {{x, y, r}} with r > 0, {{x0, y0, x1, y1}} with x0 < x1,"
+        " {points: [[x, y], …]} or {mask: path}"
+    )
+
+
+def _polygon(points: list[object]) -> Lesion:
+    pairs = [tuple(p) for p in points if isinstance(p, list) and len(p) == 2 and all(_is_number(v) for v in p)]
+    if not 3 <= len(pairs) == len(points) <= MOST_POINTS:
+        raise _RowError(
+            f"a polygon has {len(pairs)} points [x, y] among {len(points)} entries, expected 3 to {MOST_POINTS}"
+        )
+    return Lesion.polygon(pairs)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
 
 
 def _pair_problem(pair_id: str, rows: list[ImageRow], listed: int) -> str | None:
