@@ -4,7 +4,7 @@ Columns: `pair_id, patient_id, view, laterality, path` must be there; `dataset, 
 pathology, density, lesions, split, pixel_aspect, mask` may. `path` and `mask` are relative to the manifest's folder and
 stay within it. `abnormal` is 0 or 1, empty when unknown. `lesions` is a JSON list of circles {x, y, r}, boxes
 {x0, y0, x1, y1} and polygons {points: [[x, y], …]} in the file's pixels, top-left origin, and of masks {mask: path}.
-`pixel_aspect` is the height of a pixel over its width. Further columns are ignored. `disasym prepare` writes one.
+`pixel_aspect` is the height of a pixel over its width. Further columns are ignored.
 """
 
 import json
