@@ -14,6 +14,7 @@ from disasym import __version__
 from disasym.checkpoint import load_model, read_config, read_metadata, save_model
 from disasym.engines.base import EngineInfo
 from disasym.engines.eager import describe
+from disasym.errors import ExportError
 from disasym.export import parity, verify
 from disasym.export.manifest import CARD, WEIGHTS, Manifest, symbolic_shapes
 from disasym.export.manifest import write_manifest as write
@@ -44,7 +45,7 @@ def export(weights: Path, out: Path, options: ExportOptions) -> Manifest:
             write_whole(folder / WEIGHTS, weights.read_bytes())
         info = describe(folder / WEIGHTS, "cpu")
         write_whole(folder / CARD, _card(weights, info, config).encode())
-        info = dataclasses.replace(info, precision=options.precision, outputs=OUTPUT_SETS[options.outputs])
+        info = dataclasses.replace(info, precision=options.precision, outputs=_outputs(weights, info, options))
         manifest = _built(folder, config, info, options)
         found = {
             name: verify.run(folder, manifest, name, options.parity_views, parity.gate) for name in manifest.targets
@@ -52,6 +53,15 @@ def export(weights: Path, out: Path, options: ExportOptions) -> Manifest:
         manifest = verify.with_parity(manifest, found)
         write(folder, manifest)  # last: a folder without it is no export
     return manifest
+
+
+def _outputs(weights: Path, info: EngineInfo, options: ExportOptions) -> tuple[str, ...]:
+    """Those that were asked for; a method without AsyD makes no images."""
+    wanted = OUTPUT_SETS[options.outputs]
+    if absent := [name for name in wanted if name not in info.outputs]:
+        largest = max((name for name, each in OUTPUT_SETS.items() if set(each) <= set(info.outputs)), key=len)
+        raise ExportError(f"the model of {weights} makes no {' and no '.join(absent)}: give --outputs {largest}")
+    return wanted
 
 
 def _halve(weights: Path, target: Path) -> None:

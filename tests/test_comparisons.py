@@ -14,7 +14,8 @@ from disasym.comparisons import METHODS, build, configured
 from disasym.comparisons.ham import disorder
 from disasym.comparisons.parts import either
 from disasym.efficientnet import EfficientNetLite0, EfficientNetLite0Head
-from disasym.errors import CheckpointError, InputError
+from disasym.errors import CheckpointError, ExportError, InputError
+from disasym.export import export
 from disasym.losses import LossWeights, ordering
 from disasym.model import PRESETS, DisAsymNet, ModelConfig
 from disasym.train.dataset import Batch
@@ -177,3 +178,11 @@ def test_the_disorder_of_two_maps_worked_out_by_hand() -> None:
     labels = torch.tensor([[1.0, 1, 0]])
     assert ordering(torch.tensor([[0.5, 1.0]]), labels) == 0.5  # the normal side does not count
     assert ordering(torch.tensor([[0.5, 1.0]]), torch.zeros(1, 3)) == 0
+
+
+def test_images_of_a_method_without_a_decoder_are_refused_before_anything_is_built(tmp_path: Path) -> None:
+    weights = tmp_path / "asyc.safetensors"
+    save_model(weights, build(configured("asyc", "tiny")))
+    with pytest.raises(ExportError, match=r"makes no normal and no abnormality: give --outputs scores,cam$"):
+        export(weights, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -72,7 +72,7 @@ def infer_command(
     """Score every pair of mammograms in FOLDER.
 
     FOLDER is searched in depth for DICOM files, whatever they are called. It may also be one DICOM file, or a manifest
-    (.csv) of PNG, PGM or TIFF images. Right and left of one view of one examination are compared.
+    (.csv or .parquet) of PNG, PGM or TIFF images. Right and left of one view of one examination are compared.
 
     OUT gets results.csv and results.jsonl (one row a pair), files.csv (what became of every file, and why) and
     images/ (original, heat map, normal and abnormality of both breasts). Tables of an earlier run are replaced.

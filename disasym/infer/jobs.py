@@ -43,7 +43,7 @@ def find_work(
     include_processing: bool = False,
     on_file: Callable[[Path], None] | None = None,
 ) -> Work:
-    """Look for pairs in a folder of DICOM files, one DICOM file, or a manifest (`.csv`).
+    """Look for pairs in a folder of DICOM files, one DICOM file, or a manifest (`.csv`, `.parquet`).
 
     Args:
         out: where results will be written, if any are; if it lies in `source`, nothing in it is read.
@@ -55,10 +55,12 @@ def find_work(
         ManifestError: the manifest is not a readable table.
     """
     if not source.exists():
-        raise InputError(f"{source} does not exist: name a folder of DICOM files, one file, or a manifest .csv")
+        raise InputError(
+            f"{source} does not exist: name a folder of DICOM files, one file, or a manifest .csv or .parquet"
+        )
     if out is not None:
         _refuse_mixing(source, out)
-    if source.suffix.lower() == ".csv" and source.is_file():
+    if source.suffix.lower() in (".csv", ".parquet") and source.is_file():
         return _from_manifest(source)
     found = scan(source, include_processing, exclude=out, on_file=on_file)
     return Work(

@@ -26,7 +26,7 @@ WRITABLE = ("scores", "panels")
 class InferOptions:
     """What a run is told."""
 
-    source: Path  # a folder of DICOM files, one DICOM file, or a manifest .csv
+    source: Path  # a folder of DICOM files, one DICOM file, or a manifest .csv or .parquet
     out: Path
     model: Path | None = None  # None: see `default_model`
     engine: str = "auto"
