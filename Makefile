@@ -59,5 +59,5 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(PY)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
-	$(INSTALL) --editable '.[train,samples,dev,rtx]'
+	$(INSTALL) --editable '.[train,samples,bench,dev,rtx]'
 	@touch $(VENV)/.base $@

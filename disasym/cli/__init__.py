@@ -3,6 +3,7 @@
 import click
 
 from disasym import __version__
+from disasym.cli.bench import bench_command
 from disasym.cli.demo import demo_command
 from disasym.cli.doctor import doctor_command
 from disasym.cli.export import export_command
@@ -43,6 +44,7 @@ class _Commands(click.Group):
         train_command,
         export_command,
         verify_command,
+        bench_command,
         doctor_command,
     ],
     context_settings={"help_option_names": ["-h", "--help"]},

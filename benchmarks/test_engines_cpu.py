@@ -1,0 +1,49 @@
+"""Every engine that runs on a CPU, on the demonstration weights (pytest-benchmark): has one become slower?
+
+    python -m pytest benchmarks/test_engines_cpu.py --benchmark-compare=benchmarks/results/engines_cpu.json
+
+The exports are made by what `disasym bench` makes them with. Each is compared with eager PyTorch before it is timed.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from disasym.bench.models import exports_of
+from disasym.engines import Engine, load
+from disasym.export.parity import synthetic_pairs
+from disasym.export.tolerances import tolerance
+
+DEMONSTRATION = Path(__file__).resolve().parent.parent / "disasym" / "demonstration" / "model.safetensors"
+CONTENDERS = {  # name → export, engine
+    "eager": ("fp32", "eager"),
+    "onnxruntime-fp32": ("fp32", "onnxruntime"),
+    "onnxruntime-fp32-scores": ("fp32:scores", "onnxruntime"),
+    "onnxruntime-int8": ("int8", "onnxruntime"),
+    "onnxruntime-int8-scores": ("int8:scores", "onnxruntime"),
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.fixture(scope="module", params=list(CONTENDERS))
+def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
+    kind, name = CONTENDERS[request.param]
+    (folder,) = exports_of([str(DEMONSTRATION)], [kind], models, None, print)
+    with load(folder, name) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_engine(engine: Engine, batch: int, benchmark: BenchmarkFixture) -> None:
+    views = synthetic_pairs(engine.info.height, engine.info.width, batch)
+    with load(DEMONSTRATION, "eager") as reference:
+        expected = reference.run(views).named()
+    for output, value in engine.run(views).named().items():
+        assert abs(value - expected[output]).max() <= tolerance(engine.info.precision, output)
+    benchmark(engine.run, views)
