@@ -1,20 +1,24 @@
 """Every engine that runs on a CPU, on the demonstration weights (pytest-benchmark): has one become slower?
 
-    python -m pytest benchmarks/test_engines_cpu.py --benchmark-compare=benchmarks/results/engines_cpu.json
+    python -m pytest benchmarks/test_engines_cpu.py --benchmark-json before.json
+    python -m pytest benchmarks/test_engines_cpu.py --benchmark-compare=before.json
 
-The exports are made by what `disasym bench` makes them with. Each is compared with eager PyTorch before it is timed.
+The exports are made by what `disasym bench` makes them with, of the sample films, and run on them. Each is compared with
+eager PyTorch before it is timed.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from disasym.bench.models import exports_of
+from disasym.cli.demo import films
 from disasym.engines import Engine, load
-from disasym.export.parity import synthetic_pairs
 from disasym.export.tolerances import tolerance
+from disasym.infer.stages import load_views
 
 DEMONSTRATION = Path(__file__).resolve().parent.parent / "disasym" / "demonstration" / "model.safetensors"
 CONTENDERS = {  # name → export, engine
@@ -34,14 +38,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=list(CONTENDERS))
 def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
     kind, name = CONTENDERS[request.param]
-    (folder,) = exports_of([str(DEMONSTRATION)], [kind], models, None, print)
+    (folder,) = exports_of([str(DEMONSTRATION)], [kind], models, films(), print)
     with load(folder, name) as opened:
         yield opened
 
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_engine(engine: Engine, batch: int, benchmark: BenchmarkFixture) -> None:
-    views = synthetic_pairs(engine.info.height, engine.info.width, batch)
+    pairs = load_views(films(), engine.info.height, engine.info.width)
+    views = np.resize(pairs, (batch, *pairs.shape[1:]))
     with load(DEMONSTRATION, "eager") as reference:
         expected = reference.run(views).named()
     for output, value in engine.run(views).named().items():

@@ -100,7 +100,7 @@ def bench(options: BenchOptions, say: Say = lambda _: None) -> Report:
         "height": contenders.manifest.height,
         "width": contenders.manifest.width,
         "threads": options.threads or usable_cores(),
-        "pairs": {"source": source, "distinct": len(views)},
+        "input": {"source": source, "distinct": len(views)},  # not "pairs": a stream's row counts those
     }
     found: list[Row | StreamRow | Absent] = []
     interrupted = False

@@ -26,7 +26,7 @@ def title(report: Report) -> str:
     common, machine = report.common, report.common["machine"]
     model = f"{common['preset']} {common['height']}×{common['width']}, model {common['model_sha256'][:12]}"
     where = ", ".join(gpu["name"] for gpu in machine["gpus"]) or machine["processor"] or "unknown processor"
-    pairs = f"{common['pairs']['distinct']} {common['pairs']['source']} pairs"
+    pairs = f"{common['input']['distinct']} {common['input']['source']} pairs"
     return f"{model} · {where}, {common['threads']} threads · {pairs}"
 
 
