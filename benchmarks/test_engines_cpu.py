@@ -3,8 +3,8 @@
     python -m pytest benchmarks/test_engines_cpu.py --benchmark-json before.json
     python -m pytest benchmarks/test_engines_cpu.py --benchmark-compare=before.json
 
-The exports are made by what `disasym bench` makes them with, of the sample films, and run on them. Each is compared with
-eager PyTorch before it is timed.
+The exports are made by what `disasym bench` makes them with, with the sample films, and run on them. Each is
+compared with eager PyTorch before it is timed.
 """
 
 from collections.abc import Iterator

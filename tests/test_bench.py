@@ -104,9 +104,11 @@ def test_a_batch_that_does_not_fit_is_an_answer_of_the_contender() -> None:
 def test_a_stream_runs_every_pair_and_counts_none_of_the_warm_up(
     small_export: Path, tmp_path: Path, exams: int, warm: int, windows: int
 ) -> None:
-    report = short(small_export, tmp_path, exams=exams, batches=(4,), seconds=60.0)
+    report = short(small_export, tmp_path, exams=exams, batches=(4,), seconds=60.0, threads=1)
     assert {row.contender for row in report.streamed} == {"eager fp32", "onnxruntime fp32"}
     for row in report.streamed:
         assert (row.pairs, row.warm_up_pairs, len(row.windows), row.cut) == (2 * exams, warm, windows, "")
         assert row.pairs_per_second == pytest.approx((2 * exams - warm) / row.seconds)
+    lines = [json.loads(line) for line in (tmp_path / JSONL).read_text().splitlines()]
+    assert [line["pairs"] for line in lines if line["kind"] == "stream"] == [2 * exams] * 2
     assert report.exit_code == 0
