@@ -13,7 +13,7 @@ import torch
 from benchmarks.attention import Row, as_json, measure
 from benchmarks.attention_check import check_for
 from benchmarks.attention_peers import FUSED, Contender, contenders
-from benchmarks.attention_report import Line, best_peer
+from benchmarks.attention_report import Line, best_peer, verdicts
 from benchmarks.attention_shapes import DIRECTIONS, LONG, PAPER, TINY, Shape
 from benchmarks.gpu_part import CUT, FAIL, INFO, PASS, NotHere, Part, finish
 from benchmarks.timing import ROOT, append, ceilings, dtype_of, facts, name_of
@@ -181,3 +181,13 @@ def _right(part: Part, shape: Shape) -> str:
 
 def read_lines(path: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def targets(out: Path) -> list[str]:
+    """The judged shapes first; others only where the tiles are those that were tuned here, to stay short."""
+    found = []
+    for name, title in ((TIMED, "targets"), (RETIMED, "targets, with the tiles tuned here")):
+        lines = verdicts(read_lines(out / name))
+        if lines:
+            found += [title, *(f"  {one}" for one in lines if one.judged or name == TIMED)]
+    return found or ["targets", "  NOT MEASURED: no timings"]

@@ -1,4 +1,4 @@
-"""What every part of `benchmarks.gpu_kernel` is given: where it runs, until when, and how it reports.
+"""What every part of a GPU command is given: where it runs, until when, and how it reports.
 
 A part is a function of one `Part`, run in a process of its own. It reports as it goes, one JSON line a check in
 records.jsonl, so that what was found before a crash or a kill is kept.

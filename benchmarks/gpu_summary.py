@@ -1,18 +1,20 @@
-"""The short table at the end of `benchmarks.gpu_kernel`."""
+"""The short table at the end of a GPU command."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.attention_report import verdicts
-from benchmarks.gpu_measure import RETIMED, TIMED, read_lines
 from benchmarks.gpu_part import CUT, FAIL, INFO, PASS, Record, read_records
 
 MOST_DETAILS = 18  # lines about single checks; all are in records.jsonl
 WIDTH = 118
 
 
-def summary(out: Path, parts: list[str], correctness: set[str], seconds: float) -> tuple[str, bool]:
-    """At most 60 lines, and whether every check of correctness ran and passed."""
+Targets = Callable[[Path], list[str]]
+
+
+def summary(targets: Targets, out: Path, parts: list[str], correctness: set[str], seconds: float) -> tuple[str, bool]:
+    """At most 60 lines, and whether every check of correctness ran and passed. `targets`: their lines."""
     records = read_records(out)
     words = {part: verdict([one for one in records if one.part == part]) for part in parts}
     lines = [_group_line(group, parts, words, records) for group in dict.fromkeys(part.split()[0] for part in parts)]
@@ -21,7 +23,7 @@ def summary(out: Path, parts: list[str], correctness: set[str], seconds: float) 
     details = details[:MOST_DETAILS] + ([f"  and {hidden} more: records.jsonl"] if hidden > 0 else [])
     passed = bool(correctness) and all(words[part] == PASS for part in correctness)
     end = f"{'PASS' if passed else 'FAIL'}: correctness, {len(correctness)} parts, {seconds:.0f} s"
-    return "\n".join(line[:WIDTH] for line in (*lines, *details, *_targets(out), end)), passed
+    return "\n".join(line[:WIDTH] for line in (*lines, *details, *targets(out), end)), passed
 
 
 def verdict(records: list[Record]) -> str:
@@ -44,13 +46,3 @@ def _group_line(group: str, parts: list[str], words: dict[str, str], records: li
 
 def _telling(one: Record) -> bool:
     return one.status in (FAIL, CUT) or (one.status == INFO and one.part == "environment")
-
-
-def _targets(out: Path) -> list[str]:
-    """The judged shapes first; others only where the tiles are those that were tuned here, to stay short."""
-    found = []
-    for name, title in ((TIMED, "targets"), (RETIMED, "targets, with the tiles tuned here")):
-        lines = verdicts(read_lines(out / name))
-        if lines:
-            found += [title, *(f"  {one}" for one in lines if one.judged or name == TIMED)]
-    return found or ["targets", "  NOT MEASURED: no timings"]
