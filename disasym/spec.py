@@ -30,6 +30,7 @@ SIDES: tuple[Laterality, Laterality] = ("R", "L")  # the order of axis 1, everyw
 STRIDE = 32  # one token, and one cell of the CAM, covers STRIDE × STRIDE pixels
 OUTPUTS = ("asymmetry", "abnormal", "cam", "normal", "abnormality")
 OUTPUT_SETS = {"scores": OUTPUTS[:2], "scores,cam": OUTPUTS[:3], "all": OUTPUTS}  # what an export can be made with
+BITS_OF_ONE = np.float32(1).view(np.uint32)  # floats from 0 to 1 are the integers from 0 to this one: see `all_finite`
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,26 @@ def check_views(views: np.ndarray, height: int, width: int) -> None:
         raise InputError(f"views must be {wanted}, got {views.dtype}: convert with views.astype(numpy.float32)")
     if views.ndim != 4 or views.shape[1:] != (2, height, width) or views.shape[0] == 0:
         raise InputError(f"views must be {wanted} with B ≥ 1, got shape {list(views.shape)}: preprocess for this model")
-    low, high = float(views.min()), float(views.max())
-    if not (low >= 0.0 and high <= 1.0):  # written so that NaN fails too
-        raise InputError(f"views must lie in [0, 1], got [{low}, {high}]: preprocess the images first")
+    if views.view(np.uint32).max() > BITS_OF_ONE:  # the rare case: something is outside, or a zero is written -0.0
+        low, high = float(views.min()), float(views.max())
+        if not (low >= 0.0 and high <= 1.0):  # written so that NaN fails too
+            raise InputError(f"views must lie in [0, 1], got [{low}, {high}]: preprocess the images first")
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether no number is NaN or infinite; nothing is copied.
+
+    The bits of a float without its sign, read as an integer, grow with the number (IEEE 754): infinity comes after
+    the largest finite number, NaN after infinity, and a sign bit after those. So the largest integer tells: one pass
+    over the memory, and a second one only where a number is negative.
+
+    Args:
+        values: float16, float32 or float64, not empty, of any shape and strides.
+    """
+    unsigned, signed = (np.dtype(f"{kind}{values.dtype.itemsize}") for kind in "ui")
+    infinity = np.array([np.inf, -np.inf], values.dtype).view(unsigned)
+    largest = values.view(unsigned).max()
+    if largest < infinity[0]:
+        return True
+    # Some number is not finite or below 0. As signed integers all those below 0 come first.
+    return bool(largest < infinity[1] and values.view(signed).max() < infinity[0])

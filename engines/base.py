@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from disasym.errors import EngineError, InputError
-from disasym.spec import OUTPUTS, Array, Outputs, check_views, output_shapes
+from disasym.spec import OUTPUTS, Array, Outputs, all_finite, check_views, output_shapes
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Engine(ABC):
                     f"the {self.name} engine returned {name} as {value.dtype} {list(value.shape)},"
                     f" wanted float32 {list(shape)}: export the model again"
                 )
-            if not np.isfinite(value).all():
+            if not all_finite(value):
                 raise EngineError(
                     f"the {self.name} engine returned NaN or infinity in {name}; its input was finite, so weights or"
                     " arithmetic overflowed: no result is given for this batch"
