@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from disasym.errors import EngineError
+
 ORDINAL = 0  # the first GPU that CUDA_VISIBLE_DEVICES leaves
 # From cuda.h; pycuda has no name for the second, and no other way to ask before it is imported for the others.
 NO_DEVICE, STUB_LIBRARY = 100, 34
@@ -22,7 +24,7 @@ MAJOR, MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_…
 def find_gpu() -> tuple[int, int] | str:
     """The compute capability of the GPU, or in words why there is none. Asks the driver itself: no package needed."""
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        driver = _driver()
     except OSError:
         return "no GPU"
     number, device = ctypes.c_int(0), ctypes.c_int(0)
@@ -36,6 +38,30 @@ def find_gpu() -> tuple[int, int] | str:
         code = code or driver.cuDeviceGetAttribute(ctypes.byref(number), attribute, device)
         capability.append(number.value)
     return f"the NVIDIA driver answers with error {code}" if code else (capability[0], capability[1])
+
+
+def gpu_facts() -> dict[str, str]:
+    """What the driver says of the GPU that `find_gpu` found: name, compute capability ("SM90"), newest CUDA it runs.
+
+    Raises:
+        EngineError: there is no GPU.
+    """
+    if isinstance(capability := find_gpu(), str):
+        raise EngineError(f"no GPU can be described, {capability}: run this on a machine with an NVIDIA GPU")
+    driver = _driver()
+    name, device, version = ctypes.create_string_buffer(256), ctypes.c_int(0), ctypes.c_int(0)
+    driver.cuDeviceGet(ctypes.byref(device), ORDINAL)
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    return {
+        "name": name.value.decode(errors="replace"),
+        "compute_capability": f"SM{capability[0]}{capability[1]}",
+        "cuda_of_driver": f"{version.value // 1000}.{version.value % 1000 // 10}",
+    }
+
+
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
 
 
 def import_pycuda() -> Any:

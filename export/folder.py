@@ -18,7 +18,7 @@ from disasym.errors import ExportError
 from disasym.export import parity, verify
 from disasym.export.manifest import CARD, WEIGHTS, Manifest, symbolic_shapes
 from disasym.export.manifest import write_manifest as write
-from disasym.export.options import TARGETS, ExportOptions
+from disasym.export.options import TARGETS, ExportOptions, require_targets
 from disasym.export.place import built_beside, refuse_foreign
 from disasym.export.precision import in_precision
 from disasym.export.targets import Job, build
@@ -34,6 +34,7 @@ def export(weights: Path, out: Path, options: ExportOptions) -> Manifest:
     """See `disasym.export.export`."""
     out = out.resolve()
     refuse_foreign(out)
+    require_targets(options.targets)
     config = read_config(weights)
     for views in (options.parity_views, options.calibration_views):
         if views is not None:
@@ -46,7 +47,7 @@ def export(weights: Path, out: Path, options: ExportOptions) -> Manifest:
         info = describe(folder / WEIGHTS, "cpu")
         write_whole(folder / CARD, _card(weights, info, config).encode())
         info = dataclasses.replace(info, precision=options.precision, outputs=_outputs(weights, info, options))
-        manifest = _built(folder, config, info, options)
+        manifest = _built(folder, out, config, info, options)
         found = {
             name: verify.run(folder, manifest, name, options.parity_views, parity.gate) for name in manifest.targets
         }
@@ -70,14 +71,14 @@ def _halve(weights: Path, target: Path) -> None:
     save_model(target, load_model(weights), torch.float16, **header)
 
 
-def _built(folder: Path, config: ModelConfig, info: EngineInfo, options: ExportOptions) -> Manifest:
+def _built(folder: Path, earlier: Path, config: ModelConfig, info: EngineInfo, options: ExportOptions) -> Manifest:
     """Build every target, and the manifest of what is there then; nothing is verified yet."""
     model, reports = load_model(folder / WEIGHTS), dict[str, str]()
     graph = b""
     if any(TARGETS[name].from_onnx for name in options.targets):
         graph = to_onnx(model, outputs=info.outputs, preset=info.preset, weights_sha256=info.model_sha256)
         graph = in_precision(graph, options, folder, reports)
-    job = Job(folder=folder, model=model, info=info, options=options, onnx=graph)
+    job = Job(folder=folder, earlier=earlier, model=model, info=info, options=options, onnx=graph)
     targets = {name: build(name, job) for name in options.targets}
     inputs, outputs = symbolic_shapes(info.height, info.width, info.outputs)
     return Manifest(

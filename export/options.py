@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from disasym.errors import InputError
 from disasym.export.manifest import PRECISIONS
+from disasym.export.tensorrt_library import LIBRARIES, require
 from disasym.spec import OUTPUT_SETS, Array
 
 
@@ -31,7 +32,7 @@ TARGETS = {
         "a model repository for NVIDIA Triton Inference Server, with model.onnx",
     ),
 }
-LIBRARY = "tensorrt_rtx_bindings"  # what builds tensorrt-rtx
+LIBRARY = LIBRARIES["tensorrt-rtx"].module
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,13 @@ def check_choices(precision: str, targets: tuple[str, ...], outputs: str) -> Non
         if precision not in TARGETS[target].precisions:
             able = ", ".join(TARGETS[target].precisions)
             raise InputError(f"target {target!r} cannot be {precision}, only {able}: name another target")
+
+
+def require_targets(targets: tuple[str, ...]) -> None:
+    """Refuse, before anything is made, targets that this machine cannot build; see `tensorrt_library.require`."""
+    for target in targets:
+        if target in LIBRARIES:
+            require(target)
 
 
 def default_targets(precision: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import onnxruntime
 import torch
@@ -11,6 +10,7 @@ import torch
 from disasym.engines.base import EngineInfo
 from disasym.export.manifest import ONNX, PT2, Target
 from disasym.export.options import ExportOptions
+from disasym.export.tensorrt_library import Flavour
 from disasym.export.to_onnx import OPSET
 from disasym.export.triton_server import write_repository
 from disasym.files import write_whole
@@ -24,6 +24,7 @@ class Job:
     """What the builders of one export share."""
 
     folder: Path
+    earlier: Path  # the export that this one will replace, if there is one
     model: DisAsymNet
     info: EngineInfo  # with the precision and outputs that were asked for
     options: ExportOptions
@@ -75,13 +76,15 @@ def _aotinductor(job: Job) -> Target:
     )
 
 
-def _tensorrt(job: Job, flavour: Literal["tensorrt-rtx", "tensorrt"]) -> Target:
+def _tensorrt(job: Job, flavour: Flavour) -> Target:
     """Engine, log and layer list in a folder of their own; it runs with exactly the version that built it."""
+    from disasym.export.to_tensorrt import TIMINGS
     from disasym.export.to_tensorrt import build as build_engine
 
-    place = job.folder / flavour
+    place, before = job.folder / flavour, job.earlier / flavour / TIMINGS
     place.mkdir()
-    built = build_engine(job.onnx, place, flavour=flavour, max_batch=job.options.max_batch)
+    timings = before.read_bytes() if before.is_file() else b""
+    built = build_engine(job.onnx, place, flavour=flavour, max_batch=job.options.max_batch, timings=timings)
     engine, log, layers = (path.relative_to(job.folder).as_posix() for path in (built.engine, built.log, built.layers))
     job.logs[flavour] = log
     return Target(

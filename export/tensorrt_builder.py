@@ -41,12 +41,15 @@ def _build(trt: Any, request: dict[str, Any], logger: Any) -> dict[str, Any]:
     _parse(trt, network, logger, Path(request["model"]))
     decomposed = _let_float_attention_decompose(trt, network)
     config = _configure(trt, builder, network, request, logger)
+    timings = _start_timings(config, request["timings"], logger)
     start = time.monotonic()
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise RefusedError(logger.last_error or "the builder gave no reason")
     seconds = round(time.monotonic() - start, 2)
     Path(request["engine"]).write_bytes(plan)
+    if request["timings"]:
+        Path(request["timings"]).write_bytes(config.get_timing_cache().serialize())
     layers, source = _inspected(trt, logger, plan)
     Path(request["layers"]).write_text(json.dumps({"source": source, "layers": layers}), encoding="utf-8")
     return {
@@ -55,6 +58,7 @@ def _build(trt: Any, request: dict[str, Any], logger: Any) -> dict[str, Any]:
         "seconds": seconds,
         "network_layers": network.num_layers,
         "decomposed_attention": decomposed,
+        "timings": timings,
         "peak_process_bytes": _peak_bytes(),
     }
 
@@ -112,6 +116,20 @@ def _configure(trt: Any, builder: Any, network: Any, request: dict[str, Any], lo
         profile.set_shape(tensor.name, *((batch, *sizes) for batch in request["batches"]))
     config.add_optimization_profile(profile)
     return config
+
+
+def _start_timings(config: Any, file: str | None, logger: Any) -> str:
+    """Give the builder a timing cache; returns what it starts from, in words."""
+    if not file:
+        return "none: this library times nothing"
+    if given := Path(file).read_bytes():
+        # False: of this GPU and this version, or not at all. Whatever is given, the engine is timed or refused here.
+        if config.set_timing_cache(config.create_timing_cache(given), False):
+            return "that of the export before"
+        logger.note("The timing cache of the export before is of another GPU or version: it is not used.")
+    if not config.set_timing_cache(config.create_timing_cache(b""), False):
+        raise RefusedError(f"no timing cache can be made: {logger.last_error}")
+    return "empty"
 
 
 def _inspected(trt: Any, logger: Any, plan: Any) -> tuple[list[Any], str]:

@@ -4,7 +4,6 @@ The network is strongly typed: the ONNX graph alone says which precision each no
 version of the library that built it, and to the compute capabilities it was built for.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -14,31 +13,16 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 
-from disasym.errors import ExportError, MissingExtraError
+from disasym.engines.trt_cuda import gpu_facts
+from disasym.errors import ExportError
+from disasym.export.tensorrt_library import LIBRARIES, Flavour, Library, require
 from disasym.files import write_whole
 
-Flavour = Literal["tensorrt-rtx", "tensorrt"]
-
-
-@dataclass(frozen=True)
-class Library:
-    """The package that builds one flavour."""
-
-    module: str
-    extra: str
-    # Where none are named: https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
-    runs_on: str
-
-
-LIBRARIES: dict[str, Library] = {
-    "tensorrt-rtx": Library("tensorrt_rtx_bindings", "rtx", "8.0, 8.6, 8.9, 12.0 and later, as NVIDIA documents it"),
-    "tensorrt": Library("tensorrt", "gpu", "that of the GPU it was built on"),
-}
-ENGINE, LOG, LAYERS = "model.engine", "build.log", "layers.json"
+ENGINE, LOG, LAYERS, TIMINGS = "model.engine", "build.log", "layers.json", "timing.cache"
 
 
 @dataclass(frozen=True)
@@ -48,6 +32,7 @@ class Built:
     engine: Path
     log: Path  # every message, severity first
     layers: Path  # JSON: {"source": "engine inspector" | "build log", "layers": […]}
+    timings: Path | None  # what the library timed, from which the next build of this model can start
     max_batch: int
     versions: dict[str, str]  # of what an engine depends on: it runs with exactly this version
     facts: dict[str, Any]  # JSON-ready: what it runs on, memory, time, layers
@@ -62,8 +47,9 @@ def build(
     max_batch: int = 32,
     opt_batch: int | None = None,
     compute_capabilities: tuple[str, ...] = (),
+    timings: bytes = b"",
 ) -> Built:
-    """Build an engine into an existing folder: `model.engine`, `build.log`, `layers.json`.
+    """Build an engine into an existing folder: `model.engine`, `build.log`, `layers.json`, and `timing.cache` if any.
 
     Args:
         model: ONNX with one dynamic dimension, the first of each input.
@@ -72,14 +58,16 @@ def build(
         max_batch: the engine takes batches of 1 to this many pairs.
         opt_batch: the batch it is tuned for; None means max_batch, since archives are read in full batches.
         compute_capabilities: names of `ComputeCapability`, such as "SM89"; () leaves the choice to the library.
+        timings: a timing cache to start from; one of another GPU or version is not used, and the facts say so.
 
     Raises:
         MissingExtraError: the library is not installed.
-        ExportError: the library refused the model (the message names the node) or the request, or crashed.
+        InputError: `compute_capabilities` for a library that cannot be told any.
+        ExportError: no GPU where one is needed, or the library refused the model (the message names the node) or the
+            request, or crashed.
     """
     library = LIBRARIES[flavour]
-    if importlib.util.find_spec(library.module) is None:
-        raise MissingExtraError(f"--to {flavour}", library.module, library.extra)
+    require(flavour, compute_capabilities)
     tuned = opt_batch or max_batch
     if not 1 <= tuned <= max_batch:
         raise ExportError(f"the engine cannot be tuned for batches of {tuned} when it takes 1 to {max_batch}")
@@ -93,10 +81,13 @@ def build(
             "result": str(Path(scratch) / "result.json"),
             "batches": (1, tuned, max_batch),
             "compute_capabilities": compute_capabilities,
+            "timings": str(Path(scratch) / TIMINGS) if library.times else None,
         }
+        if library.times:
+            (Path(scratch) / TIMINGS).write_bytes(timings)
         (Path(scratch) / "model.onnx").write_bytes(with_own_inputs(model))
         result = _run(flavour, request)
-        for name in (ENGINE, LOG, LAYERS):
+        for name in (ENGINE, LOG, LAYERS, *([TIMINGS] if library.times else [])):
             write_whole(folder / name, (Path(scratch) / name).read_bytes())
     log = (folder / LOG).read_text(encoding="utf-8")
     layers = json.loads((folder / LAYERS).read_text(encoding="utf-8"))
@@ -104,6 +95,7 @@ def build(
         engine=folder / ENGINE,
         log=folder / LOG,
         layers=folder / LAYERS,
+        timings=folder / TIMINGS if library.times else None,
         max_batch=max_batch,
         versions={library.module: result["version"]},
         facts={
@@ -111,7 +103,8 @@ def build(
             "strongly_typed": True,
             "tf32": False,
             "batches": {"smallest": 1, "tuned_for": tuned, "largest": max_batch},
-            "compute_capabilities": list(compute_capabilities) or library.runs_on,
+            **_hardware(library, compute_capabilities),
+            "timing_cache": result["timings"],
             "onnx_parser": result["parser_version"],
             "attention": _attention(model, layers["layers"], result["decomposed_attention"]),
             "engine_bytes": (folder / ENGINE).stat().st_size,
@@ -122,6 +115,14 @@ def build(
         },
         warnings=tuple(dict.fromkeys(re.findall(r"^WARNING (.*)$", log, re.MULTILINE))),
     )
+
+
+def _hardware(library: Library, named: tuple[str, ...]) -> dict[str, Any]:
+    """What the engine runs on; where the library builds for the GPU that is here, which one that is."""
+    if not library.needs_gpu:
+        return {"compute_capabilities": list(named) or library.runs_on}
+    gpu = gpu_facts()
+    return {"compute_capabilities": [gpu["compute_capability"]], "built_on": gpu}
 
 
 def _run(flavour: Flavour, request: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Real TensorRT-RTX engines, built without a GPU. None of them is run here: that needs one."""
 
-import importlib.util
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from disasym.errors import ExportError, MissingExtraError
-from disasym.export import to_tensorrt
+from disasym.errors import ExportError
 from disasym.export.mixed import mixed
+from disasym.export.tensorrt_library import LIBRARIES
 from disasym.export.to_onnx import to_onnx
-from disasym.export.to_tensorrt import Built, Library, build, with_own_inputs
+from disasym.export.to_tensorrt import Built, build, with_own_inputs
 from networks import lively, pairs_for
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is absent: pip install '.[rtx]'")
@@ -153,20 +153,11 @@ def test_a_builder_that_dies_is_an_error_and_leaves_nothing(
 ) -> None:
     (tmp_path / "dying_builder.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(to_tensorrt.LIBRARIES, "tensorrt-rtx", Library("dying_builder", "rtx", "nothing"))
+    monkeypatch.setitem(LIBRARIES, "tensorrt-rtx", replace(LIBRARIES["tensorrt-rtx"], module="dying_builder"))
     (tmp_path / "out").mkdir()
     with pytest.raises(ExportError, match=ending):
         build(graph_of(helper.make_node("Relu", ["views"], ["y"], name="relu")), tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
-
-
-@pytest.mark.parametrize(("flavour", "extra"), [("tensorrt-rtx", "rtx"), ("tensorrt", "gpu")])
-def test_a_missing_package_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flavour: to_tensorrt.Flavour, extra: str
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=re.escape(f"pip install 'disasym[{extra}]'")):
-        build(b"", tmp_path, flavour=flavour)
 
 
 def test_a_tuned_batch_above_the_largest_is_refused(tmp_path: Path) -> None:

@@ -86,11 +86,12 @@ def export_command(
     from disasym.cli.extras import requires_train
     from disasym.cli.sources import real_pairs, weights_of
     from disasym.export import ExportOptions, export
-    from disasym.export.options import HALF, check_choices
+    from disasym.export.options import HALF, check_choices, require_targets
 
     named = tuple(name.strip() for text in targets for name in text.split(",") if name.strip())
     precision = precision_of(fp16=fp16, bf16=bf16, int8=int8)
     check_choices(precision, named, outputs)
+    require_targets(named)  # the pairs are read before the export starts, which takes a while
     with requires_train("disasym export"):
         from disasym.checkpoint import read_config
     source = weights_of(weights)
