@@ -18,7 +18,9 @@ import numpy as np
 from disasym.bench.peers import PEERS, open_peer
 from disasym.engines import EAGER, Engine, open_target
 from disasym.export.manifest import read_manifest, symbolic_shapes
-from disasym.spec import Array
+from disasym.spec import OUTPUT_SETS, Array
+
+SCORES = OUTPUT_SETS["scores"]
 
 
 def serve() -> None:
@@ -119,6 +121,14 @@ class Contestant:
             runs.append(now - before)
             self._at = (self._at + 1) % len(self._pairs)
         return {"runs": runs, "elapsed": now - began, "bytes": memory("VmRSS"), "peak_bytes": memory("VmHWM")}
+
+    def batch(self, views: str) -> dict[str, Any]:
+        """Run one batch, a .npy file; its seconds and its scores."""
+        loaded = np.load(views)
+        began = time.perf_counter()
+        outputs = self._run(loaded)
+        seconds = time.perf_counter() - began
+        return {"seconds": seconds, "scores": {name: getattr(outputs, name).tolist() for name in SCORES}}
 
     def _run(self, views: Array) -> Any:
         assert self._engine is not None  # noqa: S101 - the parent opens first

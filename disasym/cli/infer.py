@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from disasym.infer import Summary
+    from disasym.infer import InferOptions, Summary
 
 SHOWN = 10  # failed files that are listed without --verbose
 
@@ -15,12 +15,13 @@ Examples:
   disasym infer exams/ --out report/
   disasym infer exams/ --out report/ --model exports/inbreast --device cuda --batch 32
   disasym infer manifest.csv --out report/ --write scores
+  disasym infer exams/ --out report/ --benchmark
 
 \b
 Exit code:
   0  every file was used, or skipped with a reason (see files.csv)
-  1  some files failed; all others were read
-  2  the command was wrong: no such folder or model, nothing was read
+  1  some files failed, all others were read; or --benchmark found other scores, or could not compare
+  2  the command was wrong: no such folder or model, no PyTorch for --benchmark; nothing was read
 """
 
 
@@ -51,6 +52,12 @@ Exit code:
     " scores,panels; scores alone if the model was exported without images]",
 )
 @click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")
+@click.option(
+    "--benchmark",
+    is_flag=True,
+    help="When the run is over, run its batches again in turns with eager PyTorch, and say how long a pair takes in"
+    " each and how far the scores differ. Needs disasym[train].",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar and no summary.")
 @click.option("--verbose", "-v", is_flag=True, help="List every skipped and failed file with its reason.")
 @click.pass_context
@@ -66,6 +73,7 @@ def infer_command(
     threads: int | None,
     write: str | None,
     include_processing: bool,
+    benchmark: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
@@ -80,25 +88,46 @@ def infer_command(
     """
     from disasym.infer import InferOptions, infer
 
-    summary = infer(
-        InferOptions(
-            source=folder,
-            out=out,
-            model=model,
-            engine=engine,
-            device=device,
-            batch=batch,
-            workers=workers,
-            threads=threads,
-            write=None if write is None else tuple(name.strip() for name in write.split(",") if name.strip()),
-            include_processing=include_processing,
-            quiet=quiet,
-        )
+    options = InferOptions(
+        source=folder,
+        out=out,
+        model=model,
+        engine=engine,
+        device=device,
+        batch=batch,
+        workers=workers,
+        threads=threads,
+        write=None if write is None else tuple(name.strip() for name in write.split(",") if name.strip()),
+        include_processing=include_processing,
+        quiet=quiet,
     )
+    if benchmark:
+        context.exit(benchmarked(options, verbose))
+    context.exit(shown(infer(options), quiet, verbose))
+
+
+def benchmarked(options: "InferOptions", verbose: bool) -> int:
+    """Run, show what was done, compare with eager PyTorch, show that too; the exit code."""
+    from rich.console import Console
+
+    from disasym.bench import beside
+
+    with beside.recorded(options) as recording:
+        code = shown(recording.summary, options.quiet, verbose)
+        with Console(stderr=True, quiet=options.quiet).status("") as status:
+            found = beside.compare(recording, status.update)
+    failed = beside.exit_code(found)
+    if failed or not options.quiet:
+        click.echo(table(beside.told(found, recording.problem)), err=bool(failed))
+    return code or failed
+
+
+def shown(summary: "Summary", quiet: bool, verbose: bool) -> int:
+    """Print what a run did; its exit code."""
     if not quiet:
         click.echo(described(summary))
     listed(summary, verbose)
-    context.exit(summary.exit_code)
+    return summary.exit_code
 
 
 def described(summary: "Summary") -> str:
@@ -115,6 +144,11 @@ def described(summary: "Summary") -> str:
         facts["left out"] = summary.left_out
     if not summary.scored:
         facts["pairs"] = "no mammogram pairs found: files.csv says why each file was not used"
+    return table(facts)
+
+
+def table(facts: dict[str, str]) -> str:
+    """One fact a line, behind its name."""
     return "\n".join(f"{name:<9}{value}" for name, value in facts.items())
 
 

@@ -1,5 +1,7 @@
 """What a run writes beside its pictures: results.csv and results.jsonl, one row a pair; files.csv, one row a file.
 
+benchmark.json is only there if the run was compared with eager PyTorch (`disasym.bench.beside`).
+
 A row is written whole or not at all, as soon as its batch is scored; files.csv appears at the end. Text is UTF-8; a
 file name that is not is written with backslash escapes.
 """
@@ -23,6 +25,7 @@ from disasym.files import write_whole
 from disasym.infer.stages import Scored
 
 CSV, JSONL, FILES, IMAGES = "results.csv", "results.jsonl", "files.csv", "images"
+BENCHMARK = "benchmark.json"
 DIGITS = 6  # of a probability: float32 carries no more
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
@@ -89,7 +92,8 @@ class ResultFiles:
         """
         with _named(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / FILES).unlink(missing_ok=True)  # it speaks of another run
+            for name in (FILES, BENCHMARK):  # they speak of another run
+                (folder / name).unlink(missing_ok=True)
             self._csv = _Lines(folder / CSV)
             self._jsonl = _Lines(folder / JSONL)
         self._folder = folder

@@ -80,12 +80,18 @@ def infer(options: InferOptions) -> Summary:
             makes no images.
         ManifestError, EngineError, MissingExtraError, CheckpointError: see `read_manifest` and `engines.load`.
     """
-    model = options.model or default_model()
-    with (
-        load(model, options.engine, options.device, options.threads) as engine,
-        display(options.quiet) as shown,
-    ):
-        panels, left_out = _panels(options, engine, model)
+    with load(options.model or default_model(), options.engine, options.device, options.threads) as engine:
+        return infer_with(engine, options)
+
+
+def infer_with(engine: Engine, options: InferOptions) -> Summary:
+    """`infer` with an engine that is open; the options that say which one are not looked at.
+
+    Raises:
+        InputError, ManifestError: as `infer`.
+    """
+    with display(options.quiet) as shown:
+        panels, left_out = _panels(options, engine, options.model or default_model())
         work = find_work(options.source, options.out, options.include_processing, shown.file)
         shown.pairs(len(work.jobs))
         with ResultFiles(options.out) as results:
