@@ -31,6 +31,12 @@ TARGETS = {
         True,
         "a model repository for NVIDIA Triton Inference Server, with model.onnx",
     ),
+    "triton-server-tensorrt": Kind(
+        "tensorrt",
+        ("fp32", *HALF),
+        True,
+        "a model repository for NVIDIA Triton Inference Server, with an engine of TensorRT for the GPU of this machine",
+    ),
 }
 LIBRARY = LIBRARIES["tensorrt-rtx"].module
 
@@ -87,8 +93,8 @@ def check_choices(precision: str, targets: tuple[str, ...], outputs: str) -> Non
 def require_targets(targets: tuple[str, ...]) -> None:
     """Refuse, before anything is made, targets that this machine cannot build; see `tensorrt_library.require`."""
     for target in targets:
-        if target in LIBRARIES:
-            require(target)
+        if (engine := TARGETS[target].engine) in LIBRARIES:
+            require(engine, target=target)
 
 
 def default_targets(precision: str) -> tuple[str, ...]:

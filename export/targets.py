@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnxruntime
 import torch
@@ -12,9 +13,12 @@ from disasym.export.manifest import ONNX, PT2, Target
 from disasym.export.options import ExportOptions
 from disasym.export.tensorrt_library import Flavour
 from disasym.export.to_onnx import OPSET
-from disasym.export.triton_server import write_repository
+from disasym.export.triton_server import write_plan_repository, write_repository
 from disasym.files import write_whole
 from disasym.model import DisAsymNet
+
+if TYPE_CHECKING:
+    from disasym.export.to_tensorrt import Built
 
 UNVERIFIED = "not run yet"
 
@@ -44,7 +48,7 @@ def _onnx(job: Job) -> Target:
 
 def _triton_server(job: Job) -> Target:
     info, most = job.info, job.options.max_batch
-    files = write_repository(job.folder, job.onnx, info.height, info.width, info.outputs, most)
+    files = write_repository(job.folder, "triton-server", job.onnx, info.height, info.width, info.outputs, most)
     return _of_onnxruntime(job, files, most)
 
 
@@ -78,19 +82,39 @@ def _aotinductor(job: Job) -> Target:
 
 def _tensorrt(job: Job, flavour: Flavour) -> Target:
     """Engine, log and layer list in a folder of their own; it runs with exactly the version that built it."""
-    from disasym.export.to_tensorrt import TIMINGS
-    from disasym.export.to_tensorrt import build as build_engine
+    built = _engine(job, flavour, flavour)
+    return _of_tensorrt(job, flavour, built, (built.engine.relative_to(job.folder).as_posix(),))
 
-    place, before = job.folder / flavour, job.earlier / flavour / TIMINGS
+
+def _triton_server_tensorrt(job: Job) -> Target:
+    """The same engine as of `tensorrt` in a model repository; log, layers and timing cache lie beside that."""
+    name = "triton-server-tensorrt"
+    built, info = _engine(job, "tensorrt", name), job.info
+    place, tuned = f"{name}/repository", built.facts["batches"]["tuned_for"]
+    files = write_plan_repository(
+        job.folder, place, built.engine, info.height, info.width, info.outputs, built.max_batch, tuned
+    )
+    return _of_tensorrt(job, "tensorrt", built, files)
+
+
+def _engine(job: Job, flavour: Flavour, name: str) -> "Built":
+    """Build into a folder with the target's name, from the timing cache that an earlier export has there."""
+    from disasym.export.to_tensorrt import TIMINGS, build
+
+    place, before = job.folder / name, job.earlier / name / TIMINGS
     place.mkdir()
     timings = before.read_bytes() if before.is_file() else b""
-    built = build_engine(job.onnx, place, flavour=flavour, max_batch=job.options.max_batch, timings=timings)
-    engine, log, layers = (path.relative_to(job.folder).as_posix() for path in (built.engine, built.log, built.layers))
-    job.logs[flavour] = log
+    built = build(job.onnx, place, flavour=flavour, max_batch=job.options.max_batch, timings=timings)
+    job.logs[name] = built.log.relative_to(job.folder).as_posix()
+    return built
+
+
+def _of_tensorrt(job: Job, flavour: Flavour, built: "Built", files: tuple[str, ...]) -> Target:
+    layers = built.layers.relative_to(job.folder).as_posix()
     return Target(
         engine=flavour,
         precision=job.info.precision,
-        files=(engine,),
+        files=files,
         max_batch=built.max_batch,
         versions=built.versions,
         facts={**built.facts, "layers": layers, "warnings": list(built.warnings)},
@@ -102,6 +126,7 @@ BUILDERS: dict[str, Callable[[Job], Target]] = {
     "onnx": _onnx,
     "aotinductor": _aotinductor,
     "triton-server": _triton_server,
+    "triton-server-tensorrt": _triton_server_tensorrt,
     "tensorrt-rtx": lambda job: _tensorrt(job, "tensorrt-rtx"),
     "tensorrt": lambda job: _tensorrt(job, "tensorrt"),
 }

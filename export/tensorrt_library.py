@@ -36,8 +36,13 @@ LIBRARIES: dict[str, Library] = {
 }
 
 
-def require(flavour: str, compute_capabilities: tuple[str, ...] = ()) -> None:
+def require(flavour: str, compute_capabilities: tuple[str, ...] = (), target: str = "") -> None:
     """Refuse what this machine cannot build, the GPU first: without one the package would be of no use.
+
+    Args:
+        flavour: the library.
+        compute_capabilities: those that were asked for.
+        target: what is built with it, as messages call it; "" means the library's own name.
 
     Raises:
         ExportError: no GPU where one is needed.
@@ -52,8 +57,8 @@ def require(flavour: str, compute_capabilities: tuple[str, ...] = ()) -> None:
         )
     if library.needs_gpu and isinstance(gpu := find_gpu(), str):
         raise ExportError(
-            f"target {flavour!r} cannot be built here, {gpu}: export on the machine whose GPU will run it, or name"
-            " tensorrt-rtx, which builds without one"
+            f"target {(target or flavour)!r} cannot be built here, {gpu}: export on the machine whose GPU will run"
+            " it, or name tensorrt-rtx, which builds without one"
         )
     if importlib.util.find_spec(library.module) is None:
-        raise MissingExtraError(f"--to {flavour}", library.module, library.extra)
+        raise MissingExtraError(f"--to {target or flavour}", library.module, library.extra)

@@ -114,6 +114,30 @@ def test_compute_capabilities_are_refused_by_the_library_that_has_none(relu: byt
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_centre")
+def test_a_model_repository_holds_the_engine_as_a_plan_and_its_logs_beside(
+    small_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "to_onnx", lambda model, **metadata: (small_export / ONNX).read_bytes())
+    monkeypatch.setattr(trt, "find_gpu", lambda: "no GPU")
+    export(small_export / WEIGHTS, tmp_path / "out", ExportOptions(targets=("triton-server-tensorrt",), max_batch=2))
+    manifest = read_manifest(tmp_path / "out")
+    target, place = manifest.targets["triton-server-tensorrt"], "triton-server-tensorrt"
+    plan, config = f"{place}/repository/disasym/1/model.plan", f"{place}/repository/disasym/config.pbtxt"
+    assert (target.engine, target.files, target.max_batch) == ("tensorrt", (plan, config), 2)
+    assert target.parity == "not run (no GPU)"
+    assert (tmp_path / "out" / plan).stat().st_size == target.facts["engine_bytes"]
+    text = (tmp_path / "out" / config).read_text()
+    assert all(
+        line in text for line in ('platform: "tensorrt_plan"', "max_batch_size: 2", "preferred_batch_size: [ 2 ]")
+    )
+    served = {path.name for path in (tmp_path / "out" / place / "repository").iterdir()}
+    assert served == {"disasym"}  # each folder there is a model to the server
+    beside = {path.name for path in (tmp_path / "out" / place).iterdir() if path.is_file()}
+    assert beside == {"build.log", "layers.json", "timing.cache"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_centre")
 def test_an_export_that_is_made_again_starts_from_its_own_timing_cache(
     small_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,9 +162,10 @@ def test_without_a_gpu_nothing_is_read_and_nothing_is_made(
     ):
         export(small_export / WEIGHTS, tmp_path / "out", ExportOptions(targets=("onnx", "tensorrt")))
     weights, out = str(small_export / WEIGHTS), str(tmp_path / "out")
-    result = CliRunner().invoke(main, ["export", weights, "--to", "onnx,tensorrt", "--out", out])
-    assert result.exit_code == 2
-    assert "target 'tensorrt' cannot be built here, no GPU" in result.output
+    for target in ("tensorrt", "triton-server-tensorrt"):
+        result = CliRunner().invoke(main, ["export", weights, "--to", f"onnx,{target}", "--out", out])
+        assert result.exit_code == 2
+        assert f"target '{target}' cannot be built here, no GPU" in result.output
     assert not list(tmp_path.iterdir())
 
 

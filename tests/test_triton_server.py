@@ -12,7 +12,7 @@ from disasym.engines import load
 from disasym.errors import InputError
 from disasym.export import ExportOptions, export, folder
 from disasym.export.manifest import ONNX, WEIGHTS, Parity, read_manifest
-from disasym.export.triton_server import config_pbtxt
+from disasym.export.triton_server import ONNXRUNTIME, TENSORRT, config_pbtxt
 from disasym.spec import OUTPUTS
 from networks import pairs_for
 
@@ -36,7 +36,7 @@ def parsed(text: str) -> Any:
 
 
 def test_the_configuration_is_protobuf_text_and_describes_the_model() -> None:
-    config = parsed(config_pbtxt(256, 128, OUTPUTS, 16))
+    config = parsed(config_pbtxt(256, 128, OUTPUTS, 16, ONNXRUNTIME))
     assert (config.name, config.backend, config.max_batch_size) == ("disasym", "onnxruntime", 16)
     assert [(each.name, each.data_type, list(each.dims)) for each in config.input] == [
         ("views", TYPE_FP32, [2, 256, 128])
@@ -50,6 +50,16 @@ def test_the_configuration_is_protobuf_text_and_describes_the_model() -> None:
     ]
     reshaped = {each.name: list(each.reshape.shape) for each in config.output if each.HasField("reshape")}
     assert reshaped == {"asymmetry": []}, "the model's output has the batch axis alone"
+    assert config.dynamic_batching.max_queue_delay_microseconds > 0
+
+
+def test_an_engine_is_served_on_every_gpu_in_batches_of_its_profile() -> None:
+    config = parsed(config_pbtxt(256, 128, OUTPUTS[:2], 16, TENSORRT, preferred=8))
+    assert (config.platform, config.backend, config.max_batch_size) == ("tensorrt_plan", "", 16)
+    assert [(each.name, list(each.dims)) for each in config.output] == [("asymmetry", [1]), ("abnormal", [2])]
+    (group,) = config.instance_group
+    assert (group.count, group.kind, list(group.gpus), list(group.profile)) == (1, group.KIND_GPU, [], ["0"])
+    assert list(config.dynamic_batching.preferred_batch_size) == [8]
     assert config.dynamic_batching.max_queue_delay_microseconds > 0
 
 

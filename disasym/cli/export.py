@@ -31,7 +31,8 @@ Examples:
     metavar="LIST",
     help="What to build, separated by commas or given several times: onnx (for onnxruntime), tensorrt-rtx (an engine"
     " for RTX GPUs, built without a GPU), tensorrt (an engine for the GPU of this machine), aotinductor (compiled by"
-    " PyTorch for this machine alone, float32), triton-server (a model repository for NVIDIA Triton Inference Server)."
+    " PyTorch for this machine alone, float32), triton-server (a model repository for NVIDIA Triton Inference Server,"
+    " run by onnxruntime there), triton-server-tensorrt (one with an engine for the GPU of this machine)."
     "  [default: onnx; with --fp16 and --bf16 tensorrt-rtx too, if its package is installed]",
 )
 @click.option(
