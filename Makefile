@@ -8,16 +8,17 @@ PYTHON ?= python3
 VENV ?= .venv
 REPORT ?= demo-report
 GPU_REPORT ?= runs/gpu-kernel
+ENGINES_REPORT ?= runs/gpu-engines
 PYTEST_ARGS ?=
 PY := $(VENV)/bin/python
 # No build isolation: the build runs with the pinned setuptools, not with whatever is newest.
 INSTALL := $(PY) -m pip install --quiet --no-build-isolation --constraint constraints.txt
 
-.PHONY: help demo test check fix docs gpu-kernel clean
+.PHONY: help demo test check fix docs gpu-kernel gpu-engines clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
-	@echo "Settings: VENV=$(VENV) PYTHON=$(PYTHON) REPORT=$(REPORT) GPU_REPORT=$(GPU_REPORT) PYTEST_ARGS='$(PYTEST_ARGS)'"
+	@echo "Settings: VENV=$(VENV) PYTHON=$(PYTHON) REPORT=$(REPORT) GPU_REPORT=$(GPU_REPORT) ENGINES_REPORT=$(ENGINES_REPORT) PYTEST_ARGS='$(PYTEST_ARGS)'"
 
 demo: $(VENV)/.base  ## install without torch and read eight real films with the bundled demonstration model
 	$(VENV)/bin/disasym demo --out $(REPORT)
@@ -42,6 +43,9 @@ docs: $(VENV)/.dev  ## write docs/commands.md from the commands' own help
 
 gpu-kernel: $(VENV)/.dev  ## on a machine with a CUDA GPU: check and time the fused attention, in under 8 minutes
 	$(PY) -m benchmarks.gpu_kernel --out $(GPU_REPORT)
+
+gpu-engines: $(VENV)/.dev  ## on a machine with a CUDA GPU: check and race every engine, in under 9 minutes
+	$(PY) -m benchmarks.gpu_engines --out $(ENGINES_REPORT)
 
 clean:  ## remove the environment, build products, caches and the demo's report
 	rm -rf $(VENV) build dist *.egg-info $(REPORT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.attention_check import check_for
-from benchmarks.gpu_part import NoRoom, NotHere, Part, finish, require
+from benchmarks.gpu_part import NotHere, Part, Prevented, finish, require
 from benchmarks.timing import ROOT
 
 
@@ -102,7 +102,7 @@ def _large(part: Part) -> str:
     tokens, heads, dim = (17, 1, 32) if part.dry else (512, 8, 64)
     batch = 3 if part.dry else 2**31 // (6 * tokens * heads * dim) + 32
     if not part.dry and (free := torch.cuda.mem_get_info()[0]) < 40e9:
-        raise NoRoom(f"needs 40 GB of GPU memory, {free / 1e9:.0f} GB are free")
+        raise Prevented(f"needs 40 GB of GPU memory, {free / 1e9:.0f} GB are free")
     qkv, grad = _qkv(part, batch, tokens, dim, heads)
     out, gradient = _run(part, qkv, grad)
     _, wrong = check_for(qkv, grad)(out, gradient)

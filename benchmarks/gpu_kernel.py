@@ -50,7 +50,9 @@ def stages(*, dry: bool) -> list[Stage]:
 
 
 def main() -> None:
-    arguments = parser("benchmarks.gpu_kernel", (__doc__ or "").split("\n")[0], SECONDS).parse_args()
+    options = parser("benchmarks.gpu_kernel", (__doc__ or "").split("\n")[0], SECONDS)
+    options.add_argument("--sabotage", choices=("value", "hang"), help="break something, to see that it is noticed")
+    arguments = options.parse_args()
     if arguments.part:
         run_part(arguments)
         return
@@ -58,7 +60,7 @@ def main() -> None:
     prepare(out, OWN, dry=arguments.dry_run)
     from benchmarks.gpu_measure import targets
 
-    program = Program("benchmarks.gpu_kernel", (), ("warm",), _environment, partial(summary, targets))
+    program = Program("benchmarks.gpu_kernel", ("sabotage",), ("warm",), _environment, partial(summary, targets))
     raise SystemExit(0 if run(program, stages(dry=arguments.dry_run), arguments) else 1)
 
 

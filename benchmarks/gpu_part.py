@@ -18,7 +18,6 @@ from torch import Tensor
 from disasym.kernels import bilateral_attention
 
 PASS, FAIL, CUT, INFO = "pass", "fail", "cut", "info"
-SABOTAGE = ("value", "hang")
 RECORDS = "records.jsonl"
 
 
@@ -43,6 +42,8 @@ class Part:
     deadline: float  # time.monotonic of this process
     sabotage: str | None = None
     commit: str | None = None
+    work: Path = Path()  # folder of what parts make for each other, too large for `out`
+    pairs: Path | None = None  # real pairs; None: synthetic ones
 
     @property
     def dry(self) -> bool:
@@ -65,7 +66,7 @@ class Part:
             self.report(name, PASS, run())
         except NotHere as reason:
             self.report(name, INFO, str(reason))
-        except NoRoom as reason:
+        except Prevented as reason:
             self.report(name, CUT, str(reason))
         except Exception as problem:  # whatever it is, this check has failed and the next one runs
             traceback.print_exc()
@@ -81,8 +82,8 @@ class NotHere(Exception):  # noqa: N818  # not an error: the check has no meanin
     """A check that this device or this dry run has no use for."""
 
 
-class NoRoom(Exception):  # noqa: N818
-    """A check that this machine has too little memory for."""
+class Prevented(Exception):  # noqa: N818
+    """A check that should run on this machine and cannot: too little memory, or a package that is missing."""
 
 
 def record(out: Path, found: Record) -> None:

@@ -119,7 +119,7 @@ def _start(program: Program, part: str, seconds: float, arguments: argparse.Name
     print(f"{part} ({seconds:.0f} s)", flush=True)
     command = [sys.executable, "-m", program.module, "--part", part, "--out", str(arguments.out.resolve()),
                "--seconds", f"{seconds:.1f}"]  # fmt: skip
-    for name in ("commit", "sabotage", *program.options):
+    for name in ("commit", *program.options):
         if getattr(arguments, name):
             command += [f"--{name}", str(getattr(arguments, name))]
     environment = {**os.environ, **program.environment(part)}
@@ -198,6 +198,5 @@ def parser(module: str, description: str, seconds: float) -> argparse.ArgumentPa
     found.add_argument("--only", nargs="+", metavar="PART", help="these parts alone, by their first word")
     found.add_argument("--commit", help="what is measured, where git cannot say")
     found.add_argument("--dry-run", action="store_true", help="tiny and interpreted on a CPU; measures nothing")
-    found.add_argument("--sabotage", choices=("value", "hang"), help="break something, to see that it is noticed")
     found.add_argument("--part", help=argparse.SUPPRESS)
     return found

@@ -1,0 +1,131 @@
+"""Every check and benchmark of the engines on a GPU, in one command and under nine minutes.
+
+    python -m benchmarks.gpu_engines --out DIR               # on a machine with a CUDA GPU
+    python -m benchmarks.gpu_engines --out DIR --dry-run     # on a CPU: the same code on the `small` preset
+
+Needs no network. Weights are random and made here, always the same; pairs are synthetic, or real with --pairs.
+Each part runs in a process of its own, those that only check side by side, those that time alone. A part that crashes
+or outlives its share of the time is reported, and the rest goes on. The status is 0 only if every check of correctness
+ran and passed; targets of speed are printed and do not change it. DIR receives records.jsonl (every check), bench.jsonl
+(every timing), bench.png, profile.txt, log.txt, summary.txt.
+"""
+
+import argparse
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from benchmarks.gpu_run import Program, Stage, parser, prepare, run
+from benchmarks.gpu_summary import summary
+
+MODULE = "benchmarks.gpu_engines"
+SECONDS = 515.0  # of the whole run: under nine minutes with what the last kills take
+OWN = ("records.jsonl", "bench.jsonl", "bench.png", "profile.txt", "log.txt", "summary.txt")
+EXPORTS = ("fp32", "fp16", "fp16-scores", "bf16", "aotinductor")
+PROBES = ("default", "current", "documented", "sm89", "sm80", "sm120", "int8")
+ENGINES = (  # targets and the folders of their exports: each must be the model
+    "eager fp32",
+    "tensorrt-rtx fp32",
+    "tensorrt-rtx fp16",
+    "tensorrt-rtx fp16-scores",
+    "tensorrt-rtx bf16",
+    "aotinductor aotinductor",
+    "onnx fp32",
+    "onnx fp16",
+)
+PEERS = ("autocast fp16 fp32", "autocast bf16 fp32", "torch.compile fp32")  # how far they are is told
+DEVICE = ("fp16", "bf16", "fp32", "aotinductor", "compile")
+
+
+def stages(*, dry: bool) -> list[Stage]:
+    """In this order; what a stage leaves over goes to those after it."""
+    exports = ("fp32",) if dry else EXPORTS
+    probes = ("default",) if dry else PROBES
+    checks = ("eager fp32", "tensorrt-rtx fp32", "onnx fp32") if dry else ENGINES
+    peers = () if dry else PEERS
+    groups = ("fp32",) if dry else DEVICE
+    return [
+        Stage(("environment", "models"), weight=35, least=10, correctness=True),
+        Stage(tuple(f"export {name}" for name in exports), weight=120, least=40, correctness=True),
+        Stage(tuple(f"probe {name}" for name in probes), weight=30, least=10, correctness=False),
+        Stage(("again",), weight=10, least=2, correctness=False),
+        Stage(tuple(f"parity {name}" for name in checks), weight=40, least=20, correctness=True),
+        Stage(tuple(f"parity {name}" for name in peers), weight=40, least=20, correctness=False),
+        *(Stage((f"device {name}",), weight=12, least=8, correctness=False) for name in groups),
+        Stage(("profile",), weight=20, least=10, correctness=False),
+        Stage(("training",), weight=30, least=15, correctness=True),
+        Stage(() if dry else ("race fp16",), weight=80, least=50, correctness=False),
+        Stage(("race others",), weight=60, least=50, correctness=False),
+        Stage(("picture",), weight=5, least=2, correctness=False),
+    ]
+
+
+def main() -> None:
+    arguments = _arguments()
+    if arguments.part:
+        run_part(arguments)
+        return
+    prepare(arguments.out, OWN, dry=arguments.dry_run)
+    from benchmarks.gpu_targets import targets
+
+    program = Program(MODULE, ("work", "pairs"), (), _environment, partial(summary, targets))
+    with _work(arguments):
+        raise SystemExit(0 if run(program, stages(dry=arguments.dry_run), arguments) else 1)
+
+
+def _arguments() -> argparse.Namespace:
+    options = parser(MODULE, (__doc__ or "").split("\n")[0], SECONDS)
+    options.add_argument("--pairs", type=Path, metavar="FILE", help="real pairs, as benchmarks.gpu_carry writes them")
+    options.add_argument("--work", type=Path, metavar="DIR", help="keep exports and engines there (2 GB)")
+    return options.parse_args()
+
+
+@contextlib.contextmanager
+def _work(arguments: argparse.Namespace) -> Iterator[None]:
+    """Where exports lie while this runs; named absolutely, for the parts run in the checkout."""
+    arguments.pairs = arguments.pairs and arguments.pairs.resolve()
+    with contextlib.ExitStack() as stack:
+        named = arguments.work or stack.enter_context(tempfile.TemporaryDirectory(prefix="gpu-engines-"))
+        arguments.work = Path(named).resolve()
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+def _environment(part: str) -> Mapping[str, str]:
+    """Exports are made as where there is no GPU, so that an engine that it refuses is there all the same."""
+    hidden = part.startswith("export ") and part != "export aotinductor"
+    return {"CUDA_VISIBLE_DEVICES": ""} if hidden else {}
+
+
+def run_part(arguments: argparse.Namespace) -> None:
+    """In the part's own process."""
+    from benchmarks import gpu_device, gpu_measure, gpu_models, gpu_parity, gpu_race, gpu_rtx, gpu_training
+    from benchmarks.gpu_part import Part
+
+    functions: dict[str, Callable[[Part], None]] = {
+        "environment": gpu_measure.environment,
+        "models": gpu_models.models,
+        "export": gpu_models.make,
+        "probe": gpu_rtx.probe,
+        "again": gpu_models.again,
+        "parity": gpu_parity.parity,
+        "device": gpu_device.device,
+        "profile": gpu_device.profile,
+        "training": gpu_training.training,
+        "race": gpu_race.race,
+        "picture": gpu_race.picture,
+    }
+    name, *rest = arguments.part.split()
+    device = "cpu" if arguments.dry_run else "cuda"
+    deadline = time.monotonic() + arguments.seconds
+    functions[name](
+        Part(arguments.part, tuple(rest), arguments.out, device, deadline, None, arguments.commit, arguments.work,
+             arguments.pairs)
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

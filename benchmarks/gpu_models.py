@@ -1,0 +1,145 @@
+"""The parts of `benchmarks.gpu_engines` that make what is measured: weights, pairs, exports, and engines made again."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.gpu_part import FAIL, INFO, PASS, NotHere, Part, read_records, require
+from benchmarks.gpu_rtx import capabilities_that_run
+from disasym.bench.lively import lively
+from disasym.checkpoint import save_model
+from disasym.export import ExportOptions, export
+from disasym.export.manifest import MANIFEST, ONNX, PT2, Manifest, read_manifest, write_manifest
+from disasym.export.parity import synthetic_pairs
+from disasym.files import sha256_of
+from disasym.spec import Array, check_views
+
+WEIGHTS, PAIRS, SOURCE = "weights.safetensors", "pairs.npy", "pairs.json"
+RTX, AOTI = "tensorrt-rtx", "aotinductor"
+LARGEST = 64  # pairs in a batch
+SYNTHETIC = 6  # pairs, where no real ones are given
+GATE = 3  # pairs of the gate on the processor, before the GPU is asked
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One export."""
+
+    precision: str
+    outputs: str
+    targets: tuple[str, ...]
+
+
+KINDS = {  # name of the folder → what it holds; ONNX too, so that an engine can be made again for other capabilities
+    "fp32": Kind("fp32", "all", ("onnx", RTX)),
+    "fp16": Kind("fp16", "all", ("onnx", RTX)),
+    "fp16-scores": Kind("fp16", "scores", ("onnx", RTX)),
+    "bf16": Kind("bf16", "all", ("onnx", RTX)),
+    "aotinductor": Kind("fp32", "all", (AOTI,)),
+}
+
+
+def models(part: Part) -> None:
+    """Lively random weights, always the same ones, and the pairs that everything is compared on."""
+    preset = "small" if part.dry else "paper"
+    network = lively(preset)
+    save_model(part.work / WEIGHTS, network, preset=preset)
+    views, source = _pairs(part.pairs, network.config.height, network.config.width)
+    np.save(part.work / PAIRS, views)
+    (part.work / SOURCE).write_text(json.dumps(source), encoding="utf-8")
+    part.report("pairs", INFO, f"{len(views)} {source} pairs, preset {preset}, random weights")
+
+
+def _pairs(named: Path | None, height: int, width: int) -> tuple[Array, str]:
+    if named is None:
+        return synthetic_pairs(height, width, SYNTHETIC), "synthetic"
+    with np.load(named) as file:
+        views = file["views"].astype(np.float32)
+    check_views(views, height, width)
+    return views, "real"
+
+
+def pairs(work: Path) -> tuple[Array, str]:
+    """float32 [n, 2, H, W], and "real" or "synthetic"."""
+    return np.load(work / PAIRS), json.loads((work / SOURCE).read_text(encoding="utf-8"))
+
+
+def make(part: Part) -> None:
+    """One export, by its name in KINDS. The engine is built as on a machine without a GPU, and so not run yet."""
+    (name,) = part.arguments
+    part.check("export", lambda: _export(part, KINDS[name], part.work / name), seconds=0)
+
+
+def _export(part: Part, kind: Kind, folder: Path) -> str:
+    views, source = pairs(part.work)
+    gate = views[:GATE] if source == "real" else None
+    options = ExportOptions(kind.precision, kind.targets, kind.outputs, LARGEST, parity_views=gate)
+    manifest = export(part.work / WEIGHTS, folder, options)
+    told = [f"{name}: {_told(manifest, name)}" for name in manifest.targets]
+    if AOTI in kind.targets and not part.dry:
+        require(has_kernel(folder / PT2), f"{PT2} does not hold the Triton kernel: {'; '.join(told)}")
+        told.append("the Triton kernel is in the package")
+    return "; ".join(told)
+
+
+def _told(manifest: Manifest, target: str) -> str:
+    entry = manifest.targets[target]
+    if isinstance(entry.parity, str):
+        return entry.parity
+    return ", ".join(f"|Δ {name}| {delta:.1e}" for name, delta in entry.parity.measured.items())
+
+
+def has_kernel(package: Path) -> bool:
+    """Whether a package carries our kernel along: the wrapper that calls it names it."""
+    import zipfile
+
+    with zipfile.ZipFile(package) as archive:
+        return any(b"attention_forward" in archive.read(name) for name in archive.namelist())
+
+
+def again(part: Part) -> None:
+    """If engines of the default capabilities do not run here and others do, build those in their place."""
+    found = capabilities_that_run(read_records(part.out))
+    folders = [part.work / name for name in KINDS if (part.work / name / MANIFEST).is_file()]
+    folders = [folder for folder in folders if RTX in read_manifest(folder).targets]
+    if found is None or not found[1]:
+        why = "no attempt of the probe ran" if found is None else "the default capabilities run here"
+        part.report("engines", INFO, f"nothing built again: {why}")
+        return
+    for folder in folders:
+        try:
+            rebuild(folder, found[1])
+            part.report(folder.name, PASS, f"built again for {', '.join(found[1])}")
+        except Exception as problem:
+            part.report(folder.name, FAIL, f"{type(problem).__name__}: {problem}")
+
+
+def rebuild(folder: Path, capabilities: tuple[str, ...]) -> None:
+    """Build the TensorRT-RTX engine of an export again from its ONNX graph, for these capabilities.
+
+    The manifest then says in words what it was built for: by its list alone, the engine would be refused on a GPU
+    that the list does not name, which is what the probe was to find out.
+    """
+    from disasym.export.to_tensorrt import build
+
+    manifest = read_manifest(folder)
+    target = manifest.targets[RTX]
+    built = build(
+        (folder / ONNX).read_bytes(),
+        folder / RTX,
+        max_batch=target.max_batch or LARGEST,
+        compute_capabilities=capabilities,
+    )
+    facts = {**target.facts, **built.facts, "compute_capabilities": f"{', '.join(capabilities)}; found to run here"}
+    files = {name: sha256_of(folder / name) for name in manifest.files}
+    targets = {**manifest.targets, RTX: dataclasses.replace(target, facts=facts, versions=built.versions)}
+    write_manifest(folder, dataclasses.replace(manifest, targets=targets, files=files))
+
+
+def needs_export(work: Path, name: str) -> Path:
+    """The folder of an export that was made. NotHere if it was not."""
+    if not (work / name / MANIFEST).is_file():
+        raise NotHere(f"the export {name} was not made")
+    return work / name
