@@ -210,10 +210,19 @@ class Engine:
         return [(count, *self.nodes[name].shape[1:]) for count in (1, self.largest, self.largest)]
 
     def create_runtime_config(self) -> Any:
-        return SimpleNamespace(set_execution_context_allocation_strategy=lambda strategy: None)
+        return RuntimeConfig()
 
     def create_execution_context(self, _: Any) -> "Execution":
         return Execution(self)
+
+
+class RuntimeConfig:
+    """Takes what it knows and nothing else."""
+
+    __slots__ = ("cuda_graph_strategy", "dynamic_shapes_kernel_specialization_strategy")
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        pass
 
 
 class Execution:

@@ -1,5 +1,6 @@
-"""The contract of every engine, on all of them and on a fake one."""
+"""The contract of every engine: on all of them (TensorRT's over a fake GPU), and on one that is made up."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,42 +10,51 @@ import pytest
 
 from disasym import engines
 from disasym.engines import Engine, EngineInfo, load
+from disasym.engines.trt import TrtEngine
 from disasym.errors import EngineError, InputError
 from disasym.spec import OUTPUTS, Array, Outputs, output_shapes
+from fake_cuda import install
+from fake_plans import FLAVOURS, LARGEST, with_plan
 from networks import pairs_for
 from processes import run_python
 from tolerances import tolerance
 
 
 class FakeEngine(Engine):
-    """The smallest engine that keeps the contract: means and copies; what it returns can be tampered with."""
+    """The smallest engine that keeps the contract: means and copies."""
 
     name = "fake"
 
-    def __init__(self, max_batch: int | None = None, **tampered: Array) -> None:
-        super().__init__(EngineInfo("small", 256, 128, "fp32", "0" * 64, "cpu", max_batch))
-        self.tampered = tampered
+    def __init__(self) -> None:
+        super().__init__(EngineInfo("small", 256, 128, "fp32", "0" * 64, "cpu", None))
         self.released = 0
 
     def _infer(self, views: Array) -> Mapping[str, Array]:
         sides = views.mean((2, 3))
-        outputs = {
+        return {
             "asymmetry": np.abs(sides[:, 0] - sides[:, 1]),
             "abnormal": sides,
             "cam": views.reshape(len(views), 2, 8, 32, 4, 32).max((3, 5)),
             "normal": views * 0.75,
             "abnormality": views * 0.25,
         }
-        return {**outputs, **self.tampered}
 
     def _release(self) -> None:
         self.released += 1
 
 
-@pytest.fixture(params=["eager", "onnxruntime", "fake"])
-def engine(request: pytest.FixtureRequest, small_export: Path) -> Iterator[Engine]:
+@pytest.fixture(params=["eager", "onnxruntime", "fake", *FLAVOURS])
+def engine(
+    request: pytest.FixtureRequest, small_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Engine]:
     """Each engine in turn."""
-    with FakeEngine() if request.param == "fake" else load(small_export, request.param, threads=1) as opened:
+    if request.param in FLAVOURS:
+        monkeypatch.setattr(TrtEngine.__init__, "__defaults__", (2,))  # its chunk: three pairs are two of them
+        install(monkeypatch, request.param, LARGEST)
+        opened = load(with_plan(small_export, tmp_path / "export", request.param), request.param, "cuda")
+    else:
+        opened = FakeEngine() if request.param == "fake" else load(small_export, request.param, threads=1)
+    with opened:
         yield opened
 
 
@@ -171,27 +181,33 @@ def test_all_engines_of_an_export_are_one_model(small_export: Path, views: Array
     assert np.ptp(expected.abnormal) > 0.01, "scores that hardly differ would hide pairs that are mixed up"
 
 
-def test_a_batch_above_the_largest_is_refused(views: Array) -> None:
-    with FakeEngine(max_batch=2) as engine:
-        engine.run(views[:2])
-        with pytest.raises(InputError, match="a batch of 3 pairs is above the 2"):
-            engine.run(views)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_or_infinity_from_an_engine_never_reaches_the_caller(views: Array, bad: float) -> None:
-    cam = np.zeros((3, 2, 8, 4), np.float32)
-    cam[1, 0, 2, 3] = bad
-    with FakeEngine(cam=cam) as engine, pytest.raises(EngineError, match="NaN or infinity in cam"):
+def test_a_batch_above_the_largest_is_refused(engine: Engine, views: Array) -> None:
+    engine.info = dataclasses.replace(engine.info, max_batch=2)
+    engine.run(views[:2])
+    with pytest.raises(InputError, match=f"a batch of 3 pairs is above the 2 that this {engine.name} engine takes"):
         engine.run(views)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_or_infinity_from_an_engine_never_reaches_the_caller(
+    engine: Engine, views: Array, monkeypatch: pytest.MonkeyPatch, bad: float
+) -> None:
+    raw = dict(engine._infer(views))
+    for name in OUTPUTS:
+        spoilt = raw[name].copy()
+        spoilt[(-1,) * spoilt.ndim] = bad
+        monkeypatch.setattr(engine, "_infer", lambda _, name=name, spoilt=spoilt: {**raw, name: spoilt})
+        with pytest.raises(EngineError, match=f"the {engine.name} engine returned NaN or infinity in {name};"):
+            engine.run(views)
+
+
 @pytest.mark.parametrize("asymmetry", [np.zeros(2, np.float32), np.zeros(3), np.zeros((3, 1), np.float32)])
-def test_outputs_of_another_shape_or_type_never_reach_the_caller(views: Array, asymmetry: Array) -> None:
-    with (
-        FakeEngine(asymmetry=asymmetry) as engine,
-        pytest.raises(EngineError, match=r"asymmetry .* wanted float32 \[3\]"),
-    ):
+def test_outputs_of_another_shape_or_type_never_reach_the_caller(
+    engine: Engine, views: Array, monkeypatch: pytest.MonkeyPatch, asymmetry: np.ndarray
+) -> None:
+    raw = engine._infer(views)
+    monkeypatch.setattr(engine, "_infer", lambda _: {**raw, "asymmetry": asymmetry})
+    with pytest.raises(EngineError, match=r"asymmetry .* wanted float32 \[3\]"):
         engine.run(views)
 
 

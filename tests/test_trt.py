@@ -2,12 +2,9 @@
 
 import dataclasses
 import importlib.util
-import json
-import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,28 +14,13 @@ from disasym.engines.base import Engine
 from disasym.engines.trt import TrtEngine, find_obstacle
 from disasym.engines.trt_cuda import find_gpu
 from disasym.errors import EngineError, InputError, MissingExtraError
-from disasym.export.manifest import MANIFEST, ONNX, Target, read_manifest
+from disasym.export.manifest import ONNX, read_manifest
 from disasym.export.verify import verify
 from disasym.spec import Array, Outputs
 from fake_cuda import VERSION, Event, Machine, Stream, install
+from fake_plans import FLAVOURS, LARGEST, target_of, with_plan
 from networks import pairs_for
 from processes import run_python
-
-LARGEST = 7
-FLAVOURS = ("tensorrt-rtx", "tensorrt")
-
-
-def target_of(flavour: str, **changes: Any) -> Target:
-    target = Target(
-        engine=flavour,
-        precision="fp32",
-        files=(ONNX,),
-        max_batch=LARGEST,
-        versions={trt.MODULES[flavour][0]: VERSION},
-        facts={"compute_capabilities": "as documented"},
-        parity="not run (no GPU)",
-    )
-    return dataclasses.replace(target, **changes)
 
 
 @pytest.fixture(params=FLAVOURS)
@@ -48,12 +30,7 @@ def flavour(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def exported(small_export: Path, tmp_path: Path, flavour: str) -> Path:
-    """An export whose only target is an engine; its ONNX file stands in for the plan."""
-    folder = Path(shutil.copytree(small_export, tmp_path / "export"))
-    content = json.loads((folder / MANIFEST).read_text())
-    content["targets"] = {flavour: dataclasses.asdict(target_of(flavour))}
-    (folder / MANIFEST).write_text(json.dumps(content))
-    return folder
+    return with_plan(small_export, tmp_path / "export", flavour)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from disasym.spec import Array
 FORMAT = "disasym-infer-benchmark-1"
 KEPT = 2**29  # bytes of batches that are kept: 128 pairs of the preset `paper`, 2,048 of `small`
 LEAST_TURNS = 5  # fewer say nothing of the spread: a run of fewer batches has them run again
-PAUSE = 0.02  # seconds between two runs: idle threads of a framework spin a little before they sleep
+PAUSE = 0.1  # seconds between two runs: threads that ran spin on before they sleep, and slow the next (docs/log.md)
 Say = Callable[[str], None]
 
 
