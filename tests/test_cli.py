@@ -11,8 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from disasym import __version__
+from disasym import __version__, engines
 from disasym.cli import main
+from disasym.cli.engines import ENGINES
 from disasym.errors import EngineError
 from exams import files_of, rows_of, write_exam
 from pairs import write_pairs
@@ -38,6 +39,14 @@ def test_every_command_and_option_has_help_and_every_command_an_example(name: st
         if isinstance(parameter, click.Option):
             assert parameter.opts[0] in told
             assert parameter.help or parameter.show_default, parameter.name
+
+
+def test_the_help_names_every_engine_that_there_is_in_the_order_of_auto() -> None:
+    assert tuple(engines.ENGINES) == ENGINES
+    for name in ("infer", "doctor"):
+        (option,) = (each for each in main.commands[name].params if each.name == "engine")
+        assert isinstance(option, click.Option)
+        assert f": {', '.join(engines.ENGINES)}; or auto" in str(option.help)
 
 
 def test_a_run_prints_what_it_did_and_where_it_is(tmp_path: Path, small_export: Path) -> None:

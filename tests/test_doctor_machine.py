@@ -86,13 +86,18 @@ def test_no_nvidia_smi_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert gpu.findings(found) == []
 
 
-def test_nvcc_says_its_release_or_why_it_does_not(first_on_path: Path) -> None:
+def test_nvcc_says_its_release_and_whether_pycuda_finds_it_or_why_it_does_not(
+    first_on_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program(first_on_path, "nvcc", "echo 'Cuda compilation tools, release 13.0, V13.0.88'")
     assert gpu.toolkit() == Toolkit("13.0")
     program(first_on_path, "nvcc", "exit 3")
     assert gpu.toolkit().nvcc is None
     program(first_on_path, "nvcc", "sleep 60")
     assert "gave no answer" in gpu.toolkit(seconds=0.2).problem
+    program(first_on_path, "elsewhere", "echo 'Cuda compilation tools, release 12.9, V12.9.1'")
+    monkeypatch.setattr(gpu, "TOOLKITS", ("nvcc-that-is-nowhere", str(first_on_path / "elsewhere")))
+    assert gpu.toolkit() == Toolkit("12.9", off_path=str(first_on_path))
 
 
 @pytest.mark.parametrize(

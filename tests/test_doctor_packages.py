@@ -132,6 +132,10 @@ def test_each_engine_that_cannot_run_says_why_and_what_to_do(monkeypatch: pytest
     bare = Ground(Gpus((), "none"), Toolkit(None, "none"), cpu_only)
     assert "pip install 'disasym[train]'" in obstacle("eager", "cpu", bare)
     assert "install the CUDA toolkit first" in obstacle("tensorrt", "cuda", bare)
+    found = obstacle("tensorrt-rtx", "cuda", Ground(WITH_GPU, Toolkit("13.0"), cpu_only))
+    assert "pip install 'disasym[rtx,cuda]' (pycuda is built from source" in found
+    off = Ground(WITH_GPU, Toolkit("13.0", off_path="/usr/local/cuda/bin"), cpu_only)
+    assert "add /usr/local/cuda/bin, then pip install 'disasym[gpu]'" in obstacle("tensorrt", "cuda", off)
     there |= {"torch": "2.13.0+cpu", "safetensors": "0.8", "tensorrt": "11", "pycuda": "2026.1"}
     assert obstacle("eager", "cpu", bare) == ""
     assert obstacle("eager", "cuda", bare) == "no NVIDIA GPU"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from disasym.cli.engines import engine_option
+
 EPILOG = """\b
 Examples:
   disasym doctor
@@ -24,7 +26,7 @@ Exit code:
     help="Export folder, or weights (.safetensors, with PyTorch).  [default: $DISASYM_MODEL, else the bundled"
     " demonstration]",
 )
-@click.option("--engine", default="auto", show_default=True, metavar="NAME", help="The engine that must run the model.")
+@engine_option("The engine that must run the model")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--thorough", is_flag=True, help="Also start every other engine; this may import PyTorch, and takes longer."

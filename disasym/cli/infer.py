@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from disasym.cli.engines import engine_option
+
 if TYPE_CHECKING:
     from disasym.infer import InferOptions, Summary
 
@@ -34,13 +36,7 @@ Exit code:
     help="Export folder, or weights (.safetensors, with PyTorch).  [default: $DISASYM_MODEL, else the bundled"
     " demonstration]",
 )
-@click.option(
-    "--engine",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="What runs the model: onnxruntime, eager, or auto for the fastest that the model has a file for.",
-)
+@engine_option("What runs the model")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=4, show_default=True, help="Pairs in one run of the engine.")
 @click.option("--workers", type=click.IntRange(1), help="Pairs decoded at a time.  [default: one a core]")

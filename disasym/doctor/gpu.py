@@ -7,6 +7,7 @@ driver's library from here cannot.
 import re
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from disasym.doctor.findings import Finding
 from disasym.doctor.limited import Ended, described, run_limited
@@ -41,10 +42,11 @@ class Gpus:
 
 @dataclass(frozen=True)
 class Toolkit:
-    """The CUDA compiler. pycuda is built from its source when it is installed, and that takes the CUDA toolkit."""
+    """The CUDA compiler, by which pycuda finds the toolkit that it is built with (its setup.py, 2026.1)."""
 
     nvcc: str | None  # its version; None: not found
     problem: str = ""
+    off_path: str = ""  # where nvcc is if the PATH does not lead there: pycuda's build would not find it
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def toolkit(seconds: float = SECONDS) -> Toolkit:
             continue
         release = re.search(r"release (\d+(?:\.\d+)+)", ended.output)
         if ended.code == 0 and release:
-            return Toolkit(release[1])
+            return Toolkit(release[1], off_path=str(Path(place).parent) if "/" in place else "")
         return Toolkit(None, ended.problem or "nvcc does not say its version")
     return Toolkit(None, "nvcc is not on the PATH")
 

@@ -138,9 +138,10 @@ def _gpu(found: Examination) -> Iterator[Row]:
         yield WARNING if found.gpu.broken else ABSENT, "GPU", Text(f"none: {found.gpu.problem}")
     nvcc = found.cuda_toolkit
     if nvcc.nvcc:
-        yield GOOD, "CUDA toolkit", Text(f"nvcc {nvcc.nvcc}, with which pycuda can be built")
+        path = f" once {nvcc.off_path} is on the PATH" if nvcc.off_path else ""
+        yield GOOD, "CUDA toolkit", Text(f"nvcc {nvcc.nvcc}, pycuda can be built{path}")
     else:
-        yield ABSENT, "CUDA toolkit", Text(f"{nvcc.problem}; pycuda is built from source and takes it")
+        yield ABSENT, "CUDA toolkit", Text(f"{nvcc.problem}; pycuda is built from source with the toolkit")
     version = found.triton.version or ""
     of_triton = ": ".join(part for part in (version, found.triton.reason) if part)
     yield GOOD if found.triton.usable else ABSENT, "Triton", Text(of_triton)
