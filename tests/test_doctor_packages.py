@@ -135,7 +135,9 @@ def test_each_engine_that_cannot_run_says_why_and_what_to_do(monkeypatch: pytest
     found = obstacle("tensorrt-rtx", "cuda", Ground(WITH_GPU, Toolkit("13.0"), cpu_only))
     assert "pip install 'disasym[rtx,cuda]' (pycuda is built from source" in found
     off = Ground(WITH_GPU, Toolkit("13.0", off_path="/usr/local/cuda/bin"), cpu_only)
-    assert "add /usr/local/cuda/bin, then pip install 'disasym[gpu]'" in obstacle("tensorrt", "cuda", off)
+    found = obstacle("tensorrt", "cuda", off)
+    assert "add /usr/local/cuda/bin to the PATH" in found
+    assert found.endswith("then pip install 'disasym[gpu]'")
     there |= {"torch": "2.13.0+cpu", "safetensors": "0.8", "tensorrt": "11", "pycuda": "2026.1"}
     assert obstacle("eager", "cpu", bare) == ""
     assert obstacle("eager", "cuda", bare) == "no NVIDIA GPU"

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-# Those of disasym.engines.ENGINES in their order (tests/test_cli.py), for that imports numpy, and --help is to be quick.
+# Those of disasym.engines.ENGINES, in that order (tests/test_cli.py); it imports numpy, and --help is to be quick.
 ENGINES = ("tensorrt", "tensorrt-rtx", "onnxruntime", "aotinductor", "eager")
 AUTO = "or auto, the first of these that the model has for the device"
 Command = TypeVar("Command", bound=Callable[..., Any])

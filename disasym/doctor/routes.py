@@ -100,9 +100,7 @@ def _remedy(missing: list[str], needs: Needs, ground: Ground) -> str:
         return install
     install = install if needs.extra == "gpu" else f"pip install 'disasym[{needs.extra},cuda]'"
     if ground.toolkit.off_path:
-        return (
-            f"pycuda is built from source, with the toolkit of the PATH: add {ground.toolkit.off_path}, then {install}"
-        )
+        return f"add {ground.toolkit.off_path} to the PATH, pycuda is built from source and looks there; then {install}"
     if ground.toolkit.nvcc:
         return f"{install} (pycuda is built from source, with the CUDA toolkit that is here)"
     return f"install the CUDA toolkit first, pycuda is built from source with its headers; then {install}"
