@@ -168,7 +168,7 @@ def test_turns_are_fair_and_warming_up_is_not_counted(exams: Path, small_export:
     found = record(exams)
     assert (found["engine_ms"], found["eager_ms"]) == pytest.approx((10, 30))
     assert found["times_eager"] == pytest.approx(3)
-    assert "onnxruntime 10 ms a pair, eager 30 ms: 3.00 (3.00–3.00) times as fast" in result.output
+    assert "onnxruntime fp32 10 ms a pair, eager fp32 30 ms: 3.00 (3.00–3.00) times as fast" in result.output
     assert max(found["delta"].values()) == 0
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from disasym.bench.child import SCORES
-from disasym.bench.contenders import Contender, find
+from disasym.bench.contenders import Contender, find, named
 from disasym.bench.facts import facts
 from disasym.bench.process import ContenderError, Running
 from disasym.engines import EAGER, Engine, load
@@ -273,7 +273,8 @@ def told(found: Figures | str, problem: str = "") -> dict[str, str]:
     seen = f"{found.turns} turns, batches of {sizes}"
     if found.left_out:
         seen += f"; the first {found.batches} of {found.batches + found.left_out} batches"
-    times = f"{found.engine} {found.engine_ms:.3g} ms a pair, eager {found.eager_ms:.3g} ms: {spread}"
+    own, eager = (named(*kind, found.outputs) for kind in ((found.engine, found.precision), (EAGER.engine, "fp32")))
+    times = f"{own} {found.engine_ms:.3g} ms a pair, {eager} {found.eager_ms:.3g} ms: {spread}"
     return {"speed": f"{times} ({seen}{f': {problem}' if problem else ''})", "parity": parity}
 
 
