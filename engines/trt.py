@@ -42,6 +42,9 @@ class TrtEngine(Engine):
         if found := find_obstacle(target):
             raise found.error
         self._chunk = min(chunk, info.max_batch or chunk)
+        # With a kernel that was compiled ahead of time, TensorRT 11.2 loses memory at each change of shape
+        # (NVIDIA/TensorRT#4849): then every chunk is computed full, and what is beyond its pairs is left where it is.
+        self._always_full = "plugin" in target.facts
         self._gpu = _gpu()
         self._driver = self._gpu.driver
         shapes: dict[str, tuple[int, ...]] = {INPUT: (2, info.height, info.width)}
@@ -58,7 +61,7 @@ class TrtEngine(Engine):
         what = f"a batch of {len(views)} pairs"
         with self._gpu.current():
             try:
-                if self._buffers.hold(min(self._chunk, len(views))):
+                if self._buffers.hold(self._chunk if self._always_full else min(self._chunk, len(views))):
                     self._plan.bind({name: int(memory) for name, memory in self._buffers.bound.items()})
                 shapes = output_shapes(len(views), self.info.height, self.info.width, self.info.outputs)
                 outputs = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
@@ -98,7 +101,7 @@ class TrtEngine(Engine):
         bound = self._buffers.bound
         self._computes.wait_for_event(slot.uploaded)
         self._copy_on_device(bound[INPUT], slot.device[INPUT], INPUT, pairs)
-        self._plan.enqueue(pairs)
+        self._plan.enqueue(self._chunk if self._always_full else pairs)
         for name in self.info.outputs:  # into memory that was collected before: `_pass_through` is in that order
             self._copy_on_device(slot.device[name], bound[name], name, pairs)
         slot.computed.record(self._computes)

@@ -34,7 +34,7 @@ def export(weights: Path, out: Path, options: ExportOptions) -> Manifest:
     """See `disasym.export.export`."""
     out = out.resolve()
     refuse_foreign(out)
-    require_targets(options.targets)
+    require_targets(options.targets, options.plugin)
     config = read_config(weights)
     for views in (options.parity_views, options.calibration_views):
         if views is not None:

@@ -56,6 +56,7 @@ class ExportOptions:
     half_weights: bool = False  # store the weights as float16, half the size
     parity_views: Array | None = field(default=None, repr=False)  # real pairs [n, 2, H, W]; None: synthetic ones
     calibration_views: Array | None = field(default=None, repr=False)  # for int8; None: parity_views
+    plugin: bool = False  # attention by the Triton kernel in engines of TensorRT
 
     def __post_init__(self) -> None:
         check_choices(self.precision, self.targets, self.outputs)
@@ -66,6 +67,7 @@ class ExportOptions:
                 "int8 is calibrated on real pairs, and there are none: name some with --pairs, or install the sample"
                 " films: pip install 'disasym[samples]'"
             )
+        check_plugin(self.plugin, self.targets)
         if not self.targets:
             object.__setattr__(self, "targets", default_targets(self.precision))
 
@@ -90,11 +92,18 @@ def check_choices(precision: str, targets: tuple[str, ...], outputs: str) -> Non
             raise InputError(f"target {target!r} cannot be {precision}, only {able}: name another target")
 
 
-def require_targets(targets: tuple[str, ...]) -> None:
+def check_plugin(plugin: bool, targets: tuple[str, ...]) -> None:
+    """Refuse a plugin that no target would hold. InputError names those that would."""
+    able = [name for name, kind in TARGETS.items() if kind.engine in LIBRARIES and LIBRARIES[kind.engine].plugins]
+    if plugin and not set(able) & set(targets):
+        raise InputError(f"the plugin is for engines of TensorRT alone: name {' or '.join(able)} as a target")
+
+
+def require_targets(targets: tuple[str, ...], plugin: bool = False) -> None:
     """Refuse, before anything is made, targets that this machine cannot build; see `tensorrt_library.require`."""
     for target in targets:
         if (engine := TARGETS[target].engine) in LIBRARIES:
-            require(engine, target=target)
+            require(engine, target=target, plugin=plugin and LIBRARIES[engine].plugins)
 
 
 def default_targets(precision: str) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ def _build(trt: Any, request: dict[str, Any], logger: Any) -> dict[str, Any]:
         builder = trt.Builder(logger)
     except TypeError as error:  # pybind11: the C++ side returned nothing
         raise RefusedError(f"no builder could be made ({error}); {logger.last_error}") from None
+    if request["plugin"]:
+        _register(trt, request["plugin"])
     flags = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flags is None else 1 << int(flags))
     _parse(trt, network, logger, Path(request["model"]))
@@ -61,6 +63,17 @@ def _build(trt: Any, request: dict[str, Any], logger: Any) -> dict[str, Any]:
         "timings": timings,
         "peak_process_bytes": _peak_bytes(),
     }
+
+
+def _register(trt: Any, plugin: dict[str, Any]) -> None:
+    from disasym.export.tensorrt_plugin_register import register
+
+    try:
+        register(trt, plugin)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise RefusedError(
+            f"{trt.__name__} {trt.__version__} has no plugins compiled ahead of time ({error})"
+        ) from None
 
 
 def _peak_bytes() -> int | None:

@@ -13,14 +13,17 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from disasym.engines.trt_cuda import gpu_facts
+from disasym.engines.trt_cuda import find_gpu, gpu_facts
 from disasym.errors import ExportError
 from disasym.export.tensorrt_library import LIBRARIES, Flavour, Library, require
 from disasym.files import write_whole
+
+if TYPE_CHECKING:
+    from disasym.export.tensorrt_plugin import Plugin
 
 ENGINE, LOG, LAYERS, TIMINGS = "model.engine", "build.log", "layers.json", "timing.cache"
 
@@ -48,6 +51,7 @@ def build(
     opt_batch: int | None = None,
     compute_capabilities: tuple[str, ...] = (),
     timings: bytes = b"",
+    plugin: bool = False,
 ) -> Built:
     """Build an engine into an existing folder: `model.engine`, `build.log`, `layers.json`, and `timing.cache` if any.
 
@@ -59,6 +63,7 @@ def build(
         opt_batch: the batch it is tuned for; None means max_batch, since archives are read in full batches.
         compute_capabilities: names of `ComputeCapability`, such as "SM89"; () leaves the choice to the library.
         timings: a timing cache to start from; one of another GPU or version is not used, and the facts say so.
+        plugin: attention by the Triton kernel, compiled for the GPU of this machine; for "tensorrt" alone.
 
     Raises:
         MissingExtraError: the library is not installed.
@@ -67,11 +72,14 @@ def build(
             request, or crashed.
     """
     library = LIBRARIES[flavour]
-    require(flavour, compute_capabilities)
+    require(flavour, compute_capabilities, plugin=plugin)
     tuned = opt_batch or max_batch
     if not 1 <= tuned <= max_batch:
         raise ExportError(f"the engine cannot be tuned for batches of {tuned} when it takes 1 to {max_batch}")
     with TemporaryDirectory() as scratch:
+        plugged = _plugged(model) if plugin else None
+        if plugged:
+            model = plugged.model
         request = {
             "module": library.module,
             "model": str(Path(scratch) / "model.onnx"),
@@ -82,6 +90,7 @@ def build(
             "batches": (1, tuned, max_batch),
             "compute_capabilities": compute_capabilities,
             "timings": str(Path(scratch) / TIMINGS) if library.times else None,
+            "plugin": plugged.request(Path(scratch)) if plugged else None,
         }
         if library.times:
             (Path(scratch) / TIMINGS).write_bytes(timings)
@@ -105,6 +114,7 @@ def build(
             "batches": {"smallest": 1, "tuned_for": tuned, "largest": max_batch},
             **_hardware(library, compute_capabilities),
             "timing_cache": result["timings"],
+            **({"plugin": plugged.facts} if plugged else {}),
             "onnx_parser": result["parser_version"],
             "attention": _attention(model, layers["layers"], result["decomposed_attention"]),
             "engine_bytes": (folder / ENGINE).stat().st_size,
@@ -115,6 +125,14 @@ def build(
         },
         warnings=tuple(dict.fromkeys(re.findall(r"^WARNING (.*)$", log, re.MULTILINE))),
     )
+
+
+def _plugged(model: bytes) -> "Plugin":
+    from disasym.export.tensorrt_plugin import with_plugin
+
+    capability = find_gpu()
+    assert not isinstance(capability, str), capability  # noqa: S101 - `require` refuses that
+    return with_plugin(model, capability)
 
 
 def _hardware(library: Library, named: tuple[str, ...]) -> dict[str, Any]:

@@ -102,23 +102,29 @@ def _type(argument: str, variant: Variant) -> str:
 def read(variant: Variant) -> MachineCode:
     """Compile a variant and disassemble it."""
     kernel = compiled(variant)
+    return disassembled(kernel.asm["cubin"], int(kernel.metadata.shared))
+
+
+def disassembled(cubin: bytes, shared: int) -> MachineCode:
+    """What stands in an assembled kernel; `shared`: bytes of a program, which its launcher gives."""
     with tempfile.TemporaryDirectory() as folder:
-        cubin = Path(folder) / "kernel.cubin"
-        cubin.write_bytes(kernel.asm["cubin"])
-        usage = _run("cuobjdump", "-res-usage", str(cubin))
-        code = _run("nvdisasm", "-c", str(cubin))
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(cubin)
+        usage = run_tool("cuobjdump", "-res-usage", str(file))
+        code = run_tool("nvdisasm", "-c", str(file))
     registers = re.search(r"REG:(\d+)", usage)
     assert registers is not None, usage  # noqa: S101 - a change of cuobjdump's output must not pass as zero
     instructions = re.findall(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)", code, re.MULTILINE)
     return MachineCode(
         registers=int(registers[1]),
         spills=sum(name in ("STL", "LDL") for name in instructions),
-        shared=int(kernel.metadata.shared),
+        shared=shared,
         matrix={name: count for name in ("HGMMA", "HMMA", "DMMA") if (count := instructions.count(name))},
     )
 
 
-def _run(program: str, *arguments: str) -> str:
+def run_tool(program: str, *arguments: str) -> str:
+    """One of the NVIDIA programs in Triton's wheel; returns what it printed."""
     path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / program
     return subprocess.run([path, *arguments], check=True, capture_output=True, text=True).stdout  # noqa: S603
 

@@ -20,7 +20,7 @@ FLOAT32_PRODUCTS = tl.constexpr("tf32x3")
 def attention_forward(
     q, k, v,  # [B, 2, N, h, DIM], any strides
     out,  # [B, 2, N, 2·h·DIM], contiguous
-    lse,  # [B, h, source, side, N], contiguous: log2 of the sum of 2^score
+    lse,  # [B, h, source, side, N], contiguous: log2 of the sum of 2^score; None: nobody will want it
     tokens, heads, log2_scale,  # N, h, scale · log2(e) > 0
     q_batch, q_side, q_token, q_head, q_dim,  # strides, in elements
     k_batch, k_side, k_token, k_head, k_dim,
@@ -71,5 +71,6 @@ def attention_forward(
     out += batch * 4 * tokens * heads * DIM
     places = ((side * tokens + row) * (2 * heads * DIM) + channel)[:, None] + dims[None, :]
     tl.store(out + places, (acc / total[:, None]).to(out.dtype.element_ty), mask=present)
-    lse += ((batch * heads + head) * 2 + source) * 2 * tokens
-    tl.store(lse + side * tokens + row, top + tl.log2(total), mask=row < tokens)
+    if lse is not None:
+        lse += ((batch * heads + head) * 2 + source) * 2 * tokens
+        tl.store(lse + side * tokens + row, top + tl.log2(total), mask=row < tokens)

@@ -77,6 +77,19 @@ def test_memory_and_graphs_are_reused_over_the_calls(exported: Path, machine: Ma
         assert len(machine.captured) == 1
 
 
+@pytest.mark.parametrize("flavour", ["tensorrt"], indirect=True)
+def test_with_a_plugin_every_run_has_one_shape_and_gives_the_same(
+    exported: Path, small_export: Path, machine: Machine, views: Array
+) -> None:
+    content = json.loads((exported / MANIFEST).read_text())
+    content["targets"]["tensorrt"]["facts"]["plugin"] = {"nodes": 4}
+    (exported / MANIFEST).write_text(json.dumps(content))
+    with load(small_export, "onnxruntime") as reference, opened(exported, chunk=3) as engine:
+        for pairs in (1, 7, 2):
+            assert same(engine.run(views[:pairs]), reference.run(views[:pairs])), pairs
+        assert {shape[0] for shape in machine.captured} == {3}
+
+
 @pytest.mark.parametrize("left_out", [(Stream, "wait_for_event"), (Event, "synchronize")])
 def test_the_fake_finds_out_an_engine_that_does_not_wait(
     exported: Path, machine: Machine, views: Array, monkeypatch: pytest.MonkeyPatch, left_out: tuple[type, str]

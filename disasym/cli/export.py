@@ -36,6 +36,12 @@ Examples:
     "  [default: onnx; with --fp16 and --bf16 tensorrt-rtx too, if its package is installed]",
 )
 @click.option(
+    "--plugin",
+    is_flag=True,
+    help="In engines of TensorRT, compute the attention of both breasts with one kernel of disasym's own. Needs Triton."
+    " Not tried on a GPU yet.",
+)
+@click.option(
     "--outputs",
     default="all",
     show_default=True,
@@ -67,6 +73,7 @@ def export_command(
     bf16: bool,
     int8: bool,
     targets: tuple[str, ...],
+    plugin: bool,
     outputs: str,
     max_batch: int,
     out: Path | None,
@@ -87,19 +94,22 @@ def export_command(
     from disasym.cli.extras import requires_train
     from disasym.cli.sources import real_pairs, weights_of
     from disasym.export import ExportOptions, export
-    from disasym.export.options import HALF, check_choices, require_targets
+    from disasym.export.options import HALF, check_choices, check_plugin, require_targets
 
     named = tuple(name.strip() for text in targets for name in text.split(",") if name.strip())
     precision = precision_of(fp16=fp16, bf16=bf16, int8=int8)
     check_choices(precision, named, outputs)
-    require_targets(named)  # the pairs are read before the export starts, which takes a while
+    check_plugin(plugin, named)
+    require_targets(named, plugin)  # the pairs are read before the export starts, which takes a while
     with requires_train("disasym export"):
         from disasym.checkpoint import read_config
     source = weights_of(weights)
     out = out or default_folder(source, precision, outputs)
     config = read_config(source)
     views, others = shared_out(real_pairs(pairs, config.height, config.width, 40 if int8 else 8))
-    options = ExportOptions(precision, named, outputs, max_batch, half_weights, views, others if int8 else None)
+    options = ExportOptions(
+        precision, named, outputs, max_batch, half_weights, views, others if int8 else None, plugin=plugin
+    )
     if precision in HALF and not named and "tensorrt-rtx" not in options.targets:
         click.echo("no TensorRT-RTX engine is built, its package is absent: pip install 'disasym[rtx]'", err=True)
     manifest = export(source, out, options)
