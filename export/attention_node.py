@@ -2,8 +2,8 @@
 
     BilateralAttention(q, k, v; scale) → [SA; CA]        q, k, v [B, 2, N, h, d] → [B, 2, N, 2·h·d]
 
-A portable graph has two `Attention` nodes instead; `disasym.export.to_onnx` makes either. The node of the same name that
-`tensorrt_plugin_region` puts into a portable graph takes the packed projection alone.
+A portable graph has two `Attention` nodes instead; `disasym.export.to_onnx` makes either. The node of the same name
+that `tensorrt_plugin_region` puts into a portable graph takes the packed projection alone.
 """
 
 from collections.abc import Callable

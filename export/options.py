@@ -39,6 +39,7 @@ TARGETS = {
     ),
 }
 LIBRARY = LIBRARIES["tensorrt-rtx"].module
+PLUGGED = "tensorrt"  # the target that may hold the attention kernel
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ExportOptions:
     half_weights: bool = False  # store the weights as float16, half the size
     parity_views: Array | None = field(default=None, repr=False)  # real pairs [n, 2, H, W]; None: synthetic ones
     calibration_views: Array | None = field(default=None, repr=False)  # for int8; None: parity_views
-    plugin: bool = False  # attention by the Triton kernel in engines of TensorRT
+    plugin: bool = False  # attention by the Triton kernel in target `tensorrt`
 
     def __post_init__(self) -> None:
         check_choices(self.precision, self.targets, self.outputs)
@@ -93,17 +94,19 @@ def check_choices(precision: str, targets: tuple[str, ...], outputs: str) -> Non
 
 
 def check_plugin(plugin: bool, targets: tuple[str, ...]) -> None:
-    """Refuse a plugin that no target would hold. InputError names those that would."""
-    able = [name for name, kind in TARGETS.items() if kind.engine in LIBRARIES and LIBRARIES[kind.engine].plugins]
-    if plugin and not set(able) & set(targets):
-        raise InputError(f"the plugin is for engines of TensorRT alone: name {' or '.join(able)} as a target")
+    """Refuse a plugin that no target would hold, with InputError.
+
+    Only disasym's own engine runs it in batches of one size, which TensorRT needs then (ADR 0017): no server.
+    """
+    if plugin and PLUGGED not in targets:
+        raise InputError(f"the plugin is for target {PLUGGED!r} alone: name it with --to {PLUGGED}")
 
 
 def require_targets(targets: tuple[str, ...], plugin: bool = False) -> None:
     """Refuse, before anything is made, targets that this machine cannot build; see `tensorrt_library.require`."""
     for target in targets:
         if (engine := TARGETS[target].engine) in LIBRARIES:
-            require(engine, target=target, plugin=plugin and LIBRARIES[engine].plugins)
+            require(engine, target=target, plugin=plugin and target == PLUGGED)
 
 
 def default_targets(precision: str) -> tuple[str, ...]:

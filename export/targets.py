@@ -10,8 +10,8 @@ import torch
 
 from disasym.engines.base import EngineInfo
 from disasym.export.manifest import ONNX, PT2, Target
-from disasym.export.options import ExportOptions
-from disasym.export.tensorrt_library import LIBRARIES, Flavour
+from disasym.export.options import PLUGGED, ExportOptions
+from disasym.export.tensorrt_library import Flavour
 from disasym.export.to_onnx import OPSET
 from disasym.export.triton_server import write_plan_repository, write_repository
 from disasym.files import write_whole
@@ -104,7 +104,7 @@ def _engine(job: Job, flavour: Flavour, name: str) -> "Built":
     place, before = job.folder / name, job.earlier / name / TIMINGS
     place.mkdir()
     timings = before.read_bytes() if before.is_file() else b""
-    plugin = job.options.plugin and LIBRARIES[flavour].plugins
+    plugin = job.options.plugin and name == PLUGGED
     built = build(job.onnx, place, flavour=flavour, max_batch=job.options.max_batch, timings=timings, plugin=plugin)
     job.logs[name] = built.log.relative_to(job.folder).as_posix()
     return built

@@ -198,12 +198,12 @@ def test_a_tensorrt_without_such_plugins_is_an_error_that_says_so(package: Path,
 def test_a_plugin_that_nothing_would_hold_is_refused_before_any_work(
     small_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match="name tensorrt or triton-server-tensorrt as a target"):
-        ExportOptions(targets=("onnx", "tensorrt-rtx"), plugin=True)
+    with pytest.raises(InputError, match="the plugin is for target 'tensorrt' alone: name it with --to tensorrt"):
+        ExportOptions(targets=("onnx", "tensorrt-rtx", "triton-server-tensorrt"), plugin=True)
     arguments = ["export", str(small_export / WEIGHTS), "--plugin", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert "the plugin is for engines of TensorRT alone" in result.output
+    assert "the plugin is for target 'tensorrt' alone" in result.output
     with pytest.raises(InputError, match="tensorrt-rtx has no plugin API"):
         to_tensorrt.build(b"", tmp_path, plugin=True)
     monkeypatch.setattr(tensorrt_library, "find_gpu", lambda: (9, 0))

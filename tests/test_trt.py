@@ -14,7 +14,7 @@ from disasym.engines.base import Engine
 from disasym.engines.trt import TrtEngine, find_obstacle
 from disasym.engines.trt_cuda import find_gpu
 from disasym.errors import EngineError, InputError, MissingExtraError
-from disasym.export.manifest import ONNX, read_manifest
+from disasym.export.manifest import ONNX, read_manifest, write_manifest
 from disasym.export.verify import verify
 from disasym.spec import Array, Outputs
 from fake_cuda import VERSION, Event, Machine, Stream, install
@@ -81,9 +81,9 @@ def test_memory_and_graphs_are_reused_over_the_calls(exported: Path, machine: Ma
 def test_with_a_plugin_every_run_has_one_shape_and_gives_the_same(
     exported: Path, small_export: Path, machine: Machine, views: Array
 ) -> None:
-    content = json.loads((exported / MANIFEST).read_text())
-    content["targets"]["tensorrt"]["facts"]["plugin"] = {"nodes": 4}
-    (exported / MANIFEST).write_text(json.dumps(content))
+    manifest = read_manifest(exported)
+    plugged = target_of("tensorrt", facts={"compute_capabilities": "as documented", "plugin": {"nodes": 4}})
+    write_manifest(exported, dataclasses.replace(manifest, targets={"tensorrt": plugged}))
     with load(small_export, "onnxruntime") as reference, opened(exported, chunk=3) as engine:
         for pairs in (1, 7, 2):
             assert same(engine.run(views[:pairs]), reference.run(views[:pairs])), pairs

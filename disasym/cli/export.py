@@ -38,8 +38,8 @@ Examples:
 @click.option(
     "--plugin",
     is_flag=True,
-    help="In engines of TensorRT, compute the attention of both breasts with one kernel of disasym's own. Needs Triton."
-    " Not tried on a GPU yet.",
+    help="In target tensorrt, compute the attention of both breasts with one kernel of disasym's own. Needs Triton. Not"
+    " tried on a GPU yet.",
 )
 @click.option(
     "--outputs",
