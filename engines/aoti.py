@@ -12,6 +12,7 @@ from disasym.errors import EngineError, MissingExtraError
 from disasym.export.manifest import Target
 from disasym.spec import Array
 
+SIZE = "disasym_size"  # the key in a package's metadata
 # Names of instruction sets as in /proc/cpuinfo of Linux; the compiler is told to use all that it knows.
 PREFIXES = (
     "avx",
@@ -41,7 +42,7 @@ class AotiEngine(Engine):
 
         Raises:
             MissingExtraError: torch is not installed.
-            EngineError: another torch, processor or device than it was compiled for.
+            EngineError: another torch, processor, device or size than it was compiled for.
         """
         super().__init__(info)
         self._threads = threads
@@ -92,6 +93,11 @@ def instruction_sets() -> str:
     return " ".join([platform.machine(), *chosen])
 
 
+def size_of(height: int, width: int, outputs: tuple[str, ...]) -> str:
+    """What a package says of its tensors. Its code was compiled for one size and reads beyond any smaller array."""
+    return f"{height}x{width}: {', '.join(outputs)}"
+
+
 def _loaded(package: Path, info: EngineInfo, target: Target) -> Any:
     try:
         import torch
@@ -100,6 +106,11 @@ def _loaded(package: Path, info: EngineInfo, target: Target) -> Any:
     if why := problem(target, info.device):
         raise EngineError(f"{package} cannot run here: {why}; export the model again on this machine")
     try:
-        return torch._inductor.aoti_load_package(str(package))
+        model = torch._inductor.aoti_load_package(str(package))
+        found = model.get_metadata().get(SIZE, "no size")
     except Exception as error:  # whatever the loader of shared libraries says
         raise EngineError(f"torch {torch.__version__} cannot open {package}: {error}; export it again here") from None
+    wanted = size_of(info.height, info.width, info.outputs)
+    if found != wanted:
+        raise EngineError(f"{package} is not the model its manifest describes: it has {found}, wanted {wanted}")
+    return model

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from disasym.engines.aoti import instruction_sets
+from disasym.engines.aoti import SIZE, instruction_sets, size_of
 from disasym.errors import ExportError
 from disasym.model import DisAsymNet
 
@@ -47,7 +47,10 @@ def to_aotinductor(
             program = torch.export.export(
                 Chosen(model, outputs).to(device).eval(), (examples,), dynamic_shapes={"views": batch}
             )
-            torch._inductor.aoti_compile_and_package(program, package_path=str(package))
+            size = size_of(model.config.height, model.config.width, outputs)
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(package), inductor_configs={"aot_inductor.metadata": {SIZE: size}}
+            )
     except Exception as error:  # a C++ compiler that is absent, or whatever Inductor raises
         raise ExportError(
             f"AOTInductor of torch {torch.__version__} cannot compile the model: {str(error).strip()[-500:]}; it needs"

@@ -1,6 +1,7 @@
 """Fixtures and settings that every test shares: where real data is, how hypothesis searches, slow tests last."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,24 @@ def small_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exports") / "small"
     export(weights, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def tiny_aotinductor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network smaller than any preset, compiled for this processor; copy it before changing it. Takes a while."""
+    torch = pytest.importorskip("torch", reason="torch is absent: pip install '.[train]'")
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("no C++ compiler: AOTInductor cannot compile")
+    from disasym.checkpoint import save_model
+    from disasym.export import ExportOptions, export
+    from disasym.model import DisAsymNet
+    from networks import TINY
+
+    folder = tmp_path_factory.mktemp("aotinductor")
+    torch.manual_seed(0)
+    save_model(folder / "tiny.safetensors", DisAsymNet(TINY))
+    export(folder / "tiny.safetensors", folder / "out", ExportOptions(targets=("aotinductor",), max_batch=4))
+    return folder / "out"
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Networks for tests: random weights far from their initial values, so that a graph that drops a part shows."""
 
+import dataclasses
 import functools
 
 import torch
@@ -8,6 +9,10 @@ from torch import nn
 from disasym.export.parity import synthetic_pairs
 from disasym.model import PRESETS, DisAsymNet
 from disasym.spec import Array
+
+TINY = dataclasses.replace(
+    PRESETS["small"], height=64, width=32, widths=(8, 8, 8, 16), blocks=1, heads=2, decoder=(8, 8, 8, 8, 8)
+)
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """The AOTInductor target: compiled once, the same model, and refused where it was not compiled for."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,33 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from disasym.checkpoint import save_model
 from disasym.engines import Engine, load, obstacle
 from disasym.engines.aoti import instruction_sets
 from disasym.errors import EngineError, ExportError, InputError
-from disasym.export import ExportOptions, export
 from disasym.export.manifest import MANIFEST, PT2, Parity, read_manifest
 from disasym.export.parity import synthetic_pairs
 from disasym.export.to_aotinductor import to_aotinductor
-from disasym.model import PRESETS, DisAsymNet
+from disasym.model import DisAsymNet
+from networks import TINY
 
 pytestmark = pytest.mark.slow
 
-TINY = dataclasses.replace(
-    PRESETS["small"], height=64, width=32, widths=(8, 8, 8, 16), blocks=1, heads=2, decoder=(8, 8, 8, 8, 8)
-)
 
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network, compiled; the parity gate has passed it."""
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        pytest.skip("no C++ compiler: AOTInductor cannot compile")
-    folder = tmp_path_factory.mktemp("aotinductor")
-    torch.manual_seed(0)
-    save_model(folder / "tiny.safetensors", DisAsymNet(TINY))
-    export(folder / "tiny.safetensors", folder / "out", ExportOptions(targets=("aotinductor",), max_batch=4))
-    return folder / "out"
+@pytest.fixture
+def tiny(tiny_aotinductor: Path) -> Path:
+    return tiny_aotinductor
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What every engine refuses to open, with the same words: TensorRT's over a fake GPU, AOTInductor in its own file."""
+"""What every engine refuses to open, with the same words; TensorRT's over a fake GPU."""
 
 import json
 import shutil
@@ -15,20 +15,24 @@ from fake_cuda import VERSION, install
 from fake_plans import FLAVOURS, LARGEST, with_plan
 
 Content = dict[str, Any]
+SLOW = pytest.param("aotinductor", marks=pytest.mark.slow)
 
 
-@pytest.fixture(params=["eager", "onnxruntime", *FLAVOURS])
+@pytest.fixture(params=["eager", "onnxruntime", *FLAVOURS, SLOW])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def export(small_export: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def export(
+    request: pytest.FixtureRequest, small_export: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """An export that a test may damage, and that this engine opens as long as it does not."""
     if name in FLAVOURS:
         install(monkeypatch, name, LARGEST)
         return with_plan(small_export, tmp_path / "export", name)
-    return Path(shutil.copytree(small_export, tmp_path / "export"))
+    of = request.getfixturevalue("tiny_aotinductor") if name == "aotinductor" else small_export
+    return Path(shutil.copytree(of, tmp_path / "export"))
 
 
 def device(name: str) -> str:
@@ -72,15 +76,22 @@ def test_a_missing_file_is_refused(export: Path, name: str) -> None:
 
 def test_a_manifest_of_another_size_is_refused(export: Path, name: str) -> None:
     def taller(content: Content) -> None:
-        text = json.dumps(content).replace("256, 128]", "512, 128]").replace('["batch", 2, 8', '["batch", 2, 16')
-        content.update(json.loads(text.replace('"height": 256', '"height": 512')))
+        text, height, width = json.dumps(content), *(content["config"][side] for side in ("height", "width"))
+        for old, new in (
+            (f"{height}, {width}]", f"{2 * height}, {width}]"),
+            (f'["batch", 2, {height // 32},', f'["batch", 2, {height // 16},'),
+            (f'"height": {height}', f'"height": {2 * height}'),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        content.update(json.loads(text))
 
     edit(export, taller)
     with pytest.raises(EngineError, match="manifest"):
         load(export, name, device(name))
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", *FLAVOURS], indirect=True)  # eager is the reference
+@pytest.mark.parametrize("name", ["onnxruntime", *FLAVOURS, SLOW], indirect=True)  # eager is the reference
 def test_an_engine_that_the_parity_gate_found_to_differ_is_refused(export: Path, name: str) -> None:
     outputs = read_manifest(export).outputs
     measured = {
