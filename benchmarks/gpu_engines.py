@@ -42,15 +42,16 @@ DEVICE = ("fp16", "bf16", "fp32", "aotinductor", "compile")
 
 def stages(*, dry: bool) -> list[Stage]:
     """In this order; what a stage leaves over goes to those after it."""
-    exports = ("fp32",) if dry else EXPORTS
-    probes = ("default",) if dry else PROBES
+    exports = tuple(f"export {name}" for name in (("fp32",) if dry else EXPORTS))
+    probes = tuple(
+        f"probe {name}" for name in (("default",) if dry else PROBES)
+    )  # what one finds out is not right or wrong
     checks = ("eager fp32", "tensorrt-rtx fp32", "onnx fp32") if dry else ENGINES
     peers = () if dry else PEERS
     groups = ("fp32",) if dry else DEVICE
     return [
         Stage(("environment", "models"), weight=35, least=10, correctness=True),
-        Stage(tuple(f"export {name}" for name in exports), weight=120, least=40, correctness=True),
-        Stage(tuple(f"probe {name}" for name in probes), weight=30, least=10, correctness=False),
+        Stage((*exports, *probes), weight=150, least=40, correctness=True),
         Stage(("again",), weight=10, least=2, correctness=False),
         Stage(tuple(f"parity {name}" for name in checks), weight=40, least=20, correctness=True),
         Stage(tuple(f"parity {name}" for name in peers), weight=40, least=20, correctness=False),
@@ -71,7 +72,7 @@ def main() -> None:
     prepare(arguments.out, OWN, dry=arguments.dry_run)
     from benchmarks.gpu_targets import targets
 
-    program = Program(MODULE, ("work", "pairs"), (), _environment, partial(summary, targets))
+    program = Program(MODULE, ("work", "pairs"), ("probe",), _environment, partial(summary, targets))
     with _work(arguments):
         raise SystemExit(0 if run(program, stages(dry=arguments.dry_run), arguments) else 1)
 

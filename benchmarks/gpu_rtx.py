@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.gpu_part import FAIL, INFO, PASS, Part, Record, require
+from benchmarks.gpu_part import INFO, PASS, Part, Record, require
 from disasym.engines.eager import settings
 from disasym.engines.trt_plan import INPUT, make_context, make_logger, named
 from disasym.errors import ExportError
@@ -185,10 +185,13 @@ def capabilities_that_run(records: list[Record]) -> tuple[str, tuple[str, ...]] 
     return next(((name, wanted) for name, wanted in CAPABILITIES.items() if f"{PROBE} {name}" in passed), None)
 
 
-def told(records: list[Record]) -> str:
-    """In one line, what the probe found out."""
-    attempts = [one for one in records if one.part.split()[0] == PROBE]
-    if (found := capabilities_that_run(records)) is not None:
-        return f"runs, built for {', '.join(found[1]) or 'the default capabilities'}"
-    worst = next((one for one in attempts if one.status == FAIL), None) or next(iter(attempts[::-1]), None)
-    return f"does not run: {worst.detail}" if worst else "was not probed"
+def told(records: list[Record]) -> list[str]:
+    """What the probe found out: the answer, then how each attempt ended."""
+    attempts = {one.part: one for one in records if one.part.split()[0] == PROBE}  # the last word of each
+    found = capabilities_that_run(records)
+    if found is not None:
+        answer = f"runs, built for {', '.join(found[1]) or 'the default capabilities'}"
+    else:
+        answer = "does not run" if attempts else "was not probed"
+    ends = [f"  {name.split()[-1]}: {' '.join(one.detail.split())}" for name, one in attempts.items()]
+    return [f"TensorRT-RTX on this GPU: {answer}", *ends]

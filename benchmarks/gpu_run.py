@@ -27,7 +27,7 @@ class Stage:
     parts: tuple[str, ...]  # a function's name, then its arguments
     weight: float  # seconds of the whole; what earlier stages leave over is shared out in proportion
     least: float  # seconds under which it is not begun
-    correctness: bool  # whether the exit status depends on it
+    correctness: bool  # whether the exit status depends on it, but for the program's helpers
 
 
 @dataclass(frozen=True)

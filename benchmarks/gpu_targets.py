@@ -25,7 +25,7 @@ Line = dict[str, Any]
 def targets(out: Path) -> list[str]:
     """The lines at the end of the summary."""
     lines = [str(verdict) for verdict in verdicts(read_lines(out / ROWS))]
-    return [f"TensorRT-RTX on this GPU: {told(read_records(out))}", "targets", *(f"  {line}" for line in lines)]
+    return [*told(read_records(out)), "targets", *(f"  {line}" for line in lines)]
 
 
 def verdicts(lines: Iterable[Line]) -> list[Verdict]:

@@ -126,15 +126,17 @@ def test_an_engine_that_runs_and_agrees_is_found_and_is_the_one_that_is_taken(
     ]
     assert "runs and agrees with eager: |Δ asymmetry|" in records[2].detail
     assert capabilities_that_run(records) == ("sm89", ("SM89",))
-    assert told(records) == "runs, built for SM89"
+    answer, *ends = told(records)
+    assert answer == "TensorRT-RTX on this GPU: runs, built for SM89"
+    assert [end.split(":")[0].strip() for end in ends] == ["current", "sm89"]
 
 
 def test_the_default_is_preferred_where_several_run() -> None:
     records = [Record(f"probe {name}", RUN, PASS, "") for name in ("sm80", "default", "current")]
     assert capabilities_that_run(records) == ("default", ())
-    assert told(records) == "runs, built for the default capabilities"
+    assert told(records)[0] == "TensorRT-RTX on this GPU: runs, built for the default capabilities"
     assert capabilities_that_run([Record("probe default", BUILD, PASS, "")]) is None
-    assert told([]) == "was not probed"
+    assert told([]) == ["TensorRT-RTX on this GPU: was not probed"]
 
 
 def test_an_engine_that_runs_and_is_another_model_fails(
@@ -146,7 +148,8 @@ def test_an_engine_that_runs_and_is_another_model_fails(
     assert records[-1].status == FAIL
     assert "runs, and abnormal differ" in records[-1].detail
     assert capabilities_that_run(records) is None
-    assert told(records).startswith("does not run: ")
+    assert told(records)[0] == "TensorRT-RTX on this GPU: does not run"
+    assert "abnormal differ" in told(records)[1]
 
 
 def test_an_engine_that_writes_only_some_pairs_fails(
