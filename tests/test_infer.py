@@ -100,10 +100,17 @@ def test_results_do_not_depend_on_workers(tmp_path: Path, small_export: Path) ->
     for workers in (1, 4):
         out = tmp_path / f"out{workers}"
         run(tmp_path / "in", out, small_export, workers=workers, batch=2)
-        names = ["results.csv", "results.jsonl", "files.csv", *(row["panel"] for row in rows_of(out))]
+        names = [
+            "results.csv",
+            "results.jsonl",
+            "files.csv",
+            "boxes.csv",
+            "exams.csv",
+            *(row["panel"] for row in rows_of(out)),
+        ]
         written.append({name: (out / name).read_bytes() for name in names})
     assert written[0] == written[1]
-    assert len(written[0]) == 3 + 5
+    assert len(written[0]) == 5 + 5
 
 
 def test_both_tables_say_the_same(tmp_path: Path, small_export: Path) -> None:
@@ -114,7 +121,8 @@ def test_both_tables_say_the_same(tmp_path: Path, small_export: Path) -> None:
     for row, line in zip(rows_of(tmp_path / "out"), lines, strict=True):
         assert list(row) == list(line)
         assert all(float(row[name]) == line[name] for name in SCORES)
-        assert all(row[name] == line[name] for name in row if name not in SCORES)
+        assert json.loads(row["boxes"]) == line["boxes"]
+        assert all(row[name] == line[name] for name in row if name not in (*SCORES, "boxes"))
         assert row["panel"] == ""
     assert not (tmp_path / "out" / "images").exists()
 
@@ -214,7 +222,7 @@ def test_nothing_that_names_the_woman_is_written(
     write_film(folder / "crop.dcm", patient=f"{canary}_LEFT_CC_1")
     infer(InferOptions(source=folder, out=tmp_path / "out", model=small_export, threads=1))
     written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert len(written) == 4
+    assert len(written) == 6
     assert "results.csv" in {path.name for path in written}
     printed = capfd.readouterr()
     for word in (canary, "4711081", "19440229"):

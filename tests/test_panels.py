@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from disasym.infer.boxes import enlarge, regions_of
 from disasym.infer.colours import heat, overlay
-from disasym.infer.panels import BACKGROUND, COLUMNS, Layout, draw_panel, enlarge, write_panel
+from disasym.infer.panels import BACKGROUND, BOX, COLUMNS, Layout, draw_panel, write_panel
 from disasym.infer.stages import Loaded, Scored, load_pair
 from exams import FakeEngine, jobs_of
 
@@ -63,6 +64,20 @@ def test_heat_lies_on_tissue_only_and_where_the_map_is_hot(scored: Scored) -> No
     assert not (warmed & ~tissue).any()
     rows = np.flatnonzero((abs(left[1] - left[0]).max(axis=-1) > 100).any(axis=1))
     assert warmed.shape[0] * 0.2 < rows.min() < rows.max() < warmed.shape[0] * 0.8
+
+
+def test_a_box_frames_its_lesion_on_the_heat_map_of_its_own_breast_and_nowhere_else(scored: Scored) -> None:
+    regions = regions_of(scored)
+    assert regions is not None
+    (region,) = regions
+    with_box, without = (cells(draw_panel(scored, FakeEngine(HEIGHT, WIDTH), shown)) for shown in (regions, ()))
+    changed = (with_box != without).any(axis=(2, 3, 4))
+    assert np.argwhere(changed).tolist() == [[1, COLUMNS.index("heat map")]]
+    drawn = (with_box[1, 1] == BOX).all(axis=-1)
+    lines = np.flatnonzero(drawn.mean(axis=1) > 0.2)  # rows of the picture that are a line of the box
+    factor = with_box.shape[2] // HEIGHT
+    thick = Layout.of(HEIGHT, WIDTH).px(4)
+    assert (lines.min() + thick, lines.max() + 1 - thick) == (region.frame[1] * factor, region.frame[3] * factor)
 
 
 def test_normal_and_abnormality_have_one_fixed_scale(scored: Scored) -> None:

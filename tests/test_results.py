@@ -14,10 +14,24 @@ from hypothesis import strategies as st
 
 from disasym.dicom import Fate
 from disasym.errors import InputError
-from disasym.infer.results import COLUMNS, CSV, FILES, JSONL, ResultFiles, Row, panel_name, write_fates
+from disasym.infer.results import (
+    BOXES,
+    COLUMNS,
+    CSV,
+    FILES,
+    JSONL,
+    LesionBox,
+    ResultFiles,
+    Row,
+    panel_name,
+    read_rows,
+    write_boxes,
+    write_fates,
+)
 
 ROW = Row(
     pair_id="8dff61592e12cfcd",
+    exam_id="0f1e2d3c4b5a6978",
     study_uid="1.2.3",
     patient_id_hash="15d9a270d628d2c6",
     view="CC",
@@ -29,6 +43,7 @@ ROW = Row(
     paired_by="study",
     model_sha256="0" * 64,
     engine="onnxruntime",
+    boxes=(LesionBox("L", 10.25, 20.0, 110.0, 220.5, 0.75, "cam"),),
     panel="images/8dff61592e12cfcd.png",
 )
 
@@ -38,7 +53,7 @@ def test_the_columns_of_the_specification_stand_in_their_order() -> None:
         "study_uid patient_id_hash view right_sop_uid left_sop_uid p_asymmetry p_abnormal_right p_abnormal_left"
         " paired_by model_sha256 engine"
     )
-    assert ("pair_id", *specified.split(), "panel") == COLUMNS
+    assert ("pair_id", "exam_id", *specified.split(), "boxes", "panel") == COLUMNS
 
 
 def test_a_row_reads_back_and_probabilities_have_six_digits(tmp_path: Path) -> None:
@@ -48,7 +63,27 @@ def test_a_row_reads_back_and_probabilities_have_six_digits(tmp_path: Path) -> N
     header, line = (folder / CSV).read_text().splitlines()
     assert header == ",".join(COLUMNS)
     assert ",0.400000,0.612832,0.000001," in line
-    assert Row(**json.loads((folder / JSONL).read_text())) == ROW
+    assert list(read_rows(folder)) == [ROW]
+
+
+def test_no_box_found_and_nobody_looked_are_told_apart(tmp_path: Path) -> None:
+    rows = [replace(ROW, boxes=()), replace(ROW, boxes=None)]
+    with ResultFiles(tmp_path) as results:
+        for row in rows:
+            results.append(row)
+    assert list(read_rows(tmp_path)) == rows
+    with (tmp_path / CSV).open(newline="") as file:
+        assert [row["boxes"] for row in csv.DictReader(file)] == ["[]", ""]
+
+
+def test_boxes_stand_one_a_row_with_the_uid_of_their_own_film(tmp_path: Path) -> None:
+    right = LesionBox("R", 0.0, 1.5, 20.0, 30.0, 0.5, "abnormality")
+    write_boxes(tmp_path, [replace(ROW, boxes=(right, *(ROW.boxes or ()))), replace(ROW, boxes=None)])
+    assert (tmp_path / BOXES).read_text().splitlines() == [
+        "pair_id,view,sop_uid,laterality,x0,y0,x1,y1,score,outline",
+        "8dff61592e12cfcd,CC,1.2.4,R,0.00,1.50,20.00,30.00,0.500000,abnormality",
+        "8dff61592e12cfcd,CC,1.2.5,L,10.25,20.00,110.00,220.50,0.750000,cam",
+    ]
 
 
 @given(st.text())
@@ -98,7 +133,7 @@ def test_a_full_disk_leaves_whole_rows_and_one_sentence(tmp_path: Path, limit: i
     with (tmp_path / CSV).open(newline="") as file:
         assert all(None not in row.values() for row in csv.DictReader(file))
     for line in (tmp_path / JSONL).read_text().splitlines():
-        assert Row(**json.loads(line)) == ROW
+        assert Row.read(line) == ROW
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

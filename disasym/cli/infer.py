@@ -78,8 +78,9 @@ def infer_command(
     FOLDER is searched in depth for DICOM files, whatever they are called. It may also be one DICOM file, or a manifest
     (.csv or .parquet) of PNG, PGM or TIFF images. Right and left of one view of one examination are compared.
 
-    OUT gets results.csv and results.jsonl (one row a pair), files.csv (what became of every file, and why) and
-    images/ (original, heat map, normal and abnormality of both breasts). Tables of an earlier run are replaced.
+    OUT gets results.csv and results.jsonl (one row a pair), exams.csv (one row an examination), boxes.csv (one row a
+    lesion box, in the pixels of its file), files.csv (what became of every file, and why) and images/ (original, heat
+    map, normal and abnormality of both breasts). Tables of an earlier run are replaced.
     No name, identifier or birth date of a patient is written.
     """
     from disasym.infer import InferOptions, infer
@@ -134,7 +135,7 @@ def described(summary: "Summary") -> str:
         "pairs": f"{summary.scored} scored in {summary.seconds:.1f} s{rate}",
         "files": counts,
         "model": f"{summary.model_sha256[:12]} on {summary.engine}",
-        "results": f"{printable(summary.out)} (results.csv, results.jsonl, files.csv)",
+        "results": f"{printable(summary.out)} (results.csv, exams.csv, boxes.csv, files.csv)",
     }
     if summary.left_out:
         facts["left out"] = summary.left_out

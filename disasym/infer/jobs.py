@@ -18,6 +18,7 @@ class Job:
     """One pair to be scored. Whatever is written about it stands here; nothing in it names the woman."""
 
     pair_id: str
+    exam_id: str  # pairs of one examination of one woman share it
     study_uid: str  # "" for a manifest
     patient_hash: str
     view: View
@@ -82,6 +83,7 @@ def _refuse_mixing(source: Path, out: Path) -> None:
 def _of_films(pair: DicomPair) -> Job:
     return Job(
         pair_id=_digest(pair.right.sop_uid, pair.left.sop_uid),
+        exam_id=_exam(pair),
         study_uid=pair.right.study_uid,
         patient_hash=pair.right.patient_key,
         view=pair.view,
@@ -93,6 +95,13 @@ def _of_films(pair: DicomPair) -> Job:
     )
 
 
+def _exam(pair: DicomPair) -> str:
+    """What the rule that paired them calls one examination: a study, a woman of CBIS-DDSM, or a woman's day."""
+    whose = pair.right.patient.identity
+    when = {"study": pair.right.study_uid, "cbis-ddsm-stem": "", "patient-date": pair.right.study_date}
+    return _digest(*whose, when[pair.paired_by])
+
+
 def _from_manifest(path: Path) -> Work:
     manifest = read_manifest(path)
     unused = (Fate(path.parent / written, "skipped", reason) for written, reason in manifest.skipped)
@@ -102,6 +111,7 @@ def _from_manifest(path: Path) -> Work:
 def _of_rows(pair: PairRow) -> Job:
     return Job(
         pair_id=pair.pair_id,
+        exam_id=_digest(pair.dataset, pair.patient_id, pair.right.study_id),
         study_uid="",
         patient_hash=_digest(pair.patient_id, ""),  # as for DICOM without an issuer
         view=pair.view,

@@ -1,23 +1,24 @@
 """Figure 3 of the paper, one PNG a pair: the rows are the right and the left breast, the columns what was found.
 
 Both chest walls are at the left, as the network sees them. Every image has the fixed scale 0…1, so that pictures of
-two women can be compared. The heat map is the CAM, smoothly enlarged, on breast tissue only.
+two women can be compared. The heat map is the CAM, smoothly enlarged, on breast tissue only; around each lesion in it
+is its box, with its score.
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from disasym.engines import Engine
 from disasym.files import write_whole
+from disasym.infer.boxes import Region, enlarge
 from disasym.infer.colours import Pixels, grey, overlay
 from disasym.infer.stages import Scored
-from disasym.spec import Array
+from disasym.spec import SIDES
 
 COLUMNS = ("original", "heat map", "normal", "abnormality")
 CELL_HEIGHT = 768  # pixels that a view is enlarged towards, by a whole factor
@@ -25,17 +26,18 @@ STRENGTH = 0.85  # opacity of the heat map where it is 1
 WARNING = "research use only, not a medical device"
 
 BACKGROUND, FRAME, TEXT, MUTED, ACCENT = (13, 15, 18), (38, 42, 48), (236, 238, 240), (148, 156, 166), (250, 165, 45)
+BOX = (110, 225, 255)  # no colour of the heat map
 
 
-def write_panel(path: Path, pair: Scored, engine: Engine) -> None:
+def write_panel(path: Path, pair: Scored, engine: Engine, regions: Sequence[Region] = ()) -> None:
     """Draw a pair and write the PNG, whole or not at all. OSError when the disk refuses."""
     png = io.BytesIO()
-    draw_panel(pair, engine).save(png, "PNG", compress_level=4)
+    draw_panel(pair, engine, regions).save(png, "PNG", compress_level=4)
     write_whole(path, png.getvalue())
 
 
-def draw_panel(pair: Scored, engine: Engine) -> Image.Image:
-    """The picture of one pair, RGB. ValueError for a pair without heat map or images."""
+def draw_panel(pair: Scored, engine: Engine, regions: Sequence[Region] = ()) -> Image.Image:
+    """The picture of one pair, RGB, with the boxes of `regions`. ValueError for a pair without heat map or images."""
     layout = Layout.of(*pair.right.pixels.shape)
     picture = Image.new("RGB", (layout.width, layout.height), BACKGROUND)
     pen = Pen(ImageDraw.Draw(picture), layout.unit)
@@ -45,6 +47,8 @@ def draw_panel(pair: Scored, engine: Engine) -> Image.Image:
         for column, cell in enumerate(_cells(pair, side, layout)):
             picture.paste(Image.fromarray(cell), layout.cell(side, column))
             pen.frame(layout.cell(side, column), layout.cell_width, layout.cell_height)
+    for region in regions:
+        _box(pen, layout, region, pair.right.pixels.shape[0])
     _colour_bar(picture, pen, layout)
     _footer(pen, layout, engine)
     return picture
@@ -64,12 +68,6 @@ def _cells(pair: Scored, side: int, layout: "Layout") -> tuple[Pixels, ...]:
         grey(enlarge(pair.normal[side], height, width)),
         grey(enlarge(pair.abnormality[side], height, width)),
     )
-
-
-def enlarge(values: npt.NDArray[Any], height: int, width: int) -> Array:
-    """[h, w] in [0, 1] → [height, width] by bicubic interpolation, kept in [0, 1]."""
-    image = Image.fromarray(values.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    return np.clip(np.asarray(image, np.float32), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -157,6 +155,19 @@ def _side_title(pen: Pen, layout: Layout, side: int, abnormal: float) -> None:
     base = y - layout.px(16)
     pen.text((x, base), ("Right", "Left")[side], 30, TEXT, "ls")
     pen.text((x + layout.cell_width, base), f"abnormal {abnormal:.3f}", 28, ACCENT, "rs")
+
+
+def _box(pen: Pen, layout: Layout, region: Region, rows: int) -> None:
+    """The box of a region on its breast's heat map: the line runs around its pixels, the score stands above it."""
+    x, y = layout.cell(SIDES.index(region.laterality), COLUMNS.index("heat map"))
+    factor = layout.cell_height // rows
+    left, top, right, bottom = (round(edge * factor) for edge in region.frame)
+    thick = layout.px(4)
+    pen.draw.rectangle(
+        (x + left - thick, y + top - thick, x + right - 1 + thick, y + bottom - 1 + thick), None, BOX, thick
+    )
+    above = top - layout.px(10) if top > layout.px(36) else bottom + layout.px(32)
+    pen.text((x + left, y + above), f"{region.score:.2f}", 24, BOX, "ls")
 
 
 def _colour_bar(picture: Image.Image, pen: Pen, layout: Layout) -> None:

@@ -1,9 +1,11 @@
 """What a run writes beside its pictures: results.csv and results.jsonl, one row a pair; files.csv, one row a file.
 
+From the rows, when the run is over: boxes.csv, one row a lesion box; exams.csv, one row an examination (`exams.py`).
+
 benchmark.json is only there if the run was compared with eager PyTorch (`disasym.bench.beside`).
 
-A row is written whole or not at all, as soon as its batch is scored; files.csv appears at the end. Text is UTF-8; a
-file name that is not is written with backslash escapes.
+A row is written whole or not at all, as soon as its batch is scored; the other tables appear at the end. Text is UTF-8;
+a file name that is not is written with backslash escapes.
 """
 
 import contextlib
@@ -12,22 +14,38 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from disasym.dicom import Fate
 from disasym.engines import Engine
 from disasym.errors import InputError
 from disasym.files import write_whole
+from disasym.infer.boxes import Region
 from disasym.infer.stages import Scored
+from disasym.spec import Laterality
 
 CSV, JSONL, FILES, IMAGES = "results.csv", "results.jsonl", "files.csv", "images"
+BOXES, EXAMS = "boxes.csv", "exams.csv"
 BENCHMARK = "benchmark.json"
 DIGITS = 6  # of a probability: float32 carries no more
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+
+
+@dataclass(frozen=True)
+class LesionBox:
+    """One lesion, in the pixels of its file: pixel (row i, column j) covers x in [j, j + 1) and y in [i, i + 1)."""
+
+    laterality: Laterality
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    score: float  # the largest heat in it; see `boxes.py`
+    outline: str  # "abnormality" or "cam": what its borders come from
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,7 @@ class Row:
     """One pair; the fields are the columns, in this order."""
 
     pair_id: str  # of the manifest; for DICOM a digest of both SOPInstanceUIDs
+    exam_id: str  # a digest; the pairs of one examination of one woman share it
     study_uid: str
     patient_id_hash: str
     view: str
@@ -46,17 +65,26 @@ class Row:
     paired_by: str
     model_sha256: str
     engine: str
+    boxes: tuple[LesionBox, ...] | None  # right breast first, then hottest first; None: the model makes no heat map
     panel: str  # the picture, relative to the results; "" when none was asked for
+
+    @classmethod
+    def read(cls, line: bytes | str) -> Self:
+        """The row that a line of results.jsonl holds."""
+        values = json.loads(line)
+        boxes = values.pop("boxes")
+        return cls(**values, boxes=None if boxes is None else tuple(LesionBox(**box) for box in boxes))
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
-def row_of(scored: Scored, engine: Engine, panel: str) -> Row:
-    """The row of one pair."""
+def row_of(scored: Scored, engine: Engine, regions: Sequence[Region] | None, panel: str) -> Row:
+    """The row of one pair; `regions` are those of both breasts, None where nobody looked for any."""
     job = scored.job
     return Row(
         pair_id=job.pair_id,
+        exam_id=job.exam_id,
         study_uid=job.study_uid,
         patient_id_hash=job.patient_hash,
         view=job.view,
@@ -68,8 +96,13 @@ def row_of(scored: Scored, engine: Engine, panel: str) -> Row:
         paired_by=job.paired_by,
         model_sha256=engine.info.model_sha256,
         engine=engine.name,
+        boxes=None if regions is None else tuple(_box(region) for region in regions),
         panel=panel,
     )
+
+
+def _box(region: Region) -> LesionBox:
+    return LesionBox(region.laterality, *region.box, round(region.score, DIGITS), region.outline)
 
 
 def panel_name(pair_id: str) -> str:
@@ -92,7 +125,7 @@ class ResultFiles:
         """
         with _named(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for name in (FILES, BENCHMARK):  # they speak of another run
+            for name in (FILES, BOXES, EXAMS, BENCHMARK):  # they speak of another run
                 (folder / name).unlink(missing_ok=True)
             self._csv = _Lines(folder / CSV)
             self._jsonl = _Lines(folder / JSONL)
@@ -103,9 +136,8 @@ class ResultFiles:
     def append(self, row: Row) -> None:
         """Write one row to both tables. InputError when the disk refuses; no half row stays."""
         values = asdict(row)
-        shown = [f"{value:.{DIGITS}f}" if isinstance(value, float) else value for value in values.values()]
         with _named(self._folder):
-            self._csv.append(_csv_line(shown))
+            self._csv.append(_csv_line(map(_shown, values.values())))
             self._jsonl.append(_bytes(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"))
 
     def close(self) -> None:
@@ -125,8 +157,40 @@ def write_fates(folder: Path, fates: Iterable[Fate]) -> None:
     """Write files.csv: path, fate, reason; whole or not at all."""
     lines = [_csv_line(("path", "fate", "reason"))]
     lines += [_csv_line((fate.path.as_posix(), fate.fate, fate.reason)) for fate in fates]
-    with _named(folder):
-        write_whole(folder / FILES, b"".join(lines))
+    _write(folder / FILES, lines)
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """The rows of results.jsonl, one at a time."""
+    with (folder / JSONL).open("rb") as file:
+        for line in file:
+            yield Row.read(line)
+
+
+def write_boxes(folder: Path, rows: Iterable[Row]) -> None:
+    """Write boxes.csv: each lesion box with its pair, view and SOPInstanceUID; whole or not at all."""
+    named = ("pair_id", "view", "sop_uid", *(field.name for field in fields(LesionBox)))
+    lines = [_csv_line(named)]
+    for row in rows:
+        for box in row.boxes or ():
+            sop_uid = row.right_sop_uid if box.laterality == "R" else row.left_sop_uid
+            edges = (f"{edge:.2f}" for edge in (box.x0, box.y0, box.x1, box.y1))
+            values = (row.pair_id, row.view, sop_uid, box.laterality, *edges, _shown(box.score), box.outline)
+            lines.append(_csv_line(values))
+    _write(folder / BOXES, lines)
+
+
+def write_table(path: Path, kind: type[Any], entries: Iterable[Any]) -> None:
+    """Write dataclasses of one `kind` as CSV, a column a field; whole or not at all."""
+    columns = [field.name for field in fields(kind)]
+    _write(
+        path, [_csv_line(columns), *(_csv_line(_shown(getattr(entry, name)) for name in columns) for entry in entries)]
+    )
+
+
+def _write(path: Path, lines: list[bytes]) -> None:
+    with _named(path.parent):
+        write_whole(path, b"".join(lines))
 
 
 class _Lines:
@@ -149,6 +213,15 @@ class _Lines:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _shown(value: object) -> object:
+    """A value as a cell: probabilities with all their digits, lists as JSON, nothing for None."""
+    if isinstance(value, float):
+        return f"{value:.{DIGITS}f}"
+    if isinstance(value, list | tuple):
+        return json.dumps(value, allow_nan=False)
+    return value
 
 
 def _csv_line(values: Iterable[object]) -> bytes:

@@ -12,11 +12,23 @@ from disasym.dicom import Fate
 from disasym.engines import Engine, load
 from disasym.engines.base import usable_cores
 from disasym.errors import InputError
+from disasym.infer.boxes import regions_of
+from disasym.infer.exams import Exam, exams_of
 from disasym.infer.fates import final_fates
 from disasym.infer.jobs import Work, find_work
 from disasym.infer.panels import write_panel
 from disasym.infer.progress import Display, display
-from disasym.infer.results import ResultFiles, panel_name, row_of, write_fates
+from disasym.infer.results import (
+    EXAMS,
+    ResultFiles,
+    Row,
+    panel_name,
+    read_rows,
+    row_of,
+    write_boxes,
+    write_fates,
+    write_table,
+)
 from disasym.infer.stages import IMAGES, Failed, Scored, load_all, score_all
 
 WRITABLE = ("scores", "panels")
@@ -100,6 +112,9 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
             seconds = time.perf_counter() - started
         fates = final_fates(work, failures)
         write_fates(options.out, fates)
+        write_boxes(options.out, read_rows(options.out))
+        exams = exams_of(read_rows(options.out), [failure.job for failure in failures])
+        write_table(options.out / EXAMS, Exam, exams)
         return Summary(
             out=options.out,
             scored=len(work.jobs) - len(failures),
@@ -130,7 +145,7 @@ def _panels(options: InferOptions, engine: Engine, model: Path) -> tuple[bool, s
     return False, f"panels: {without}"
 
 
-Drawing = Future[str]  # the picture's name, relative to the results
+Finishing = Future[Row]
 
 
 def _run(
@@ -142,27 +157,27 @@ def _run(
     failures: list[Failed] = []
     with _pool(workers) as pool:
 
-        def draw(pair: Scored) -> Drawing | None:
-            return pool.submit(_draw, pair, engine, options.out) if panels else None
+        def finish(pair: Scored) -> Finishing:
+            return pool.submit(_finish, pair, engine, options.out, panels)
 
         loaded = load_all(work.jobs, engine.info.height, engine.info.width, pool, ahead=workers + batch)
-        for done in _drawn(score_all(loaded, engine, batch), draw):
-            for pair, drawing in done:
-                if isinstance(pair, Failed):
-                    failures.append(pair)
+        for done in _finished(score_all(loaded, engine, batch), finish):
+            for end in done:
+                if isinstance(end, Failed):
+                    failures.append(end)
                 else:
-                    results.append(row_of(pair, engine, drawing.result() if drawing else ""))
+                    results.append(end.result())
             shown.scored(len(done))
     return failures
 
 
-def _drawn(
-    batches: Iterable[list[Scored | Failed]], draw: Callable[[Scored], Drawing | None]
-) -> Iterator[list[tuple[Scored | Failed, Drawing | None]]]:
-    """The pairs with their pictures, which are drawn while the next batch is scored."""
+def _finished(
+    batches: Iterable[list[Scored | Failed]], finish: Callable[[Scored], Finishing]
+) -> Iterator[list[Failed | Finishing]]:
+    """The pairs with their boxes and pictures, which are made while the next batch is scored."""
     before = None
     for batch in batches:
-        begun = [(pair, draw(pair) if isinstance(pair, Scored) else None) for pair in batch]
+        begun = [finish(pair) if isinstance(pair, Scored) else pair for pair in batch]
         if before is not None:
             yield before
         before = begun
@@ -170,10 +185,13 @@ def _drawn(
         yield before
 
 
-def _draw(pair: Scored, engine: Engine, out: Path) -> str:
-    name = panel_name(pair.job.pair_id)
-    write_panel(out / name, pair, engine)
-    return name
+def _finish(pair: Scored, engine: Engine, out: Path, panels: bool) -> Row:
+    """Find the lesions of a pair and draw it, if `panels`; its row."""
+    regions = regions_of(pair)
+    panel = panel_name(pair.job.pair_id) if panels else ""
+    if panel:
+        write_panel(out / panel, pair, engine, regions or ())
+    return row_of(pair, engine, regions, panel)
 
 
 @contextmanager
