@@ -45,6 +45,7 @@ ROW = Row(
     engine="onnxruntime",
     boxes=(LesionBox("L", 10.25, 20.0, 110.0, 220.5, 0.75, "cam"),),
     panel="images/8dff61592e12cfcd.png",
+    dicom="dicom/8dff61592e12cfcd-sr.dcm",
 )
 
 
@@ -53,7 +54,7 @@ def test_the_columns_of_the_specification_stand_in_their_order() -> None:
         "study_uid patient_id_hash view right_sop_uid left_sop_uid p_asymmetry p_abnormal_right p_abnormal_left"
         " paired_by model_sha256 engine"
     )
-    assert ("pair_id", "exam_id", *specified.split(), "boxes", "panel") == COLUMNS
+    assert ("pair_id", "exam_id", *specified.split(), "boxes", "panel", "dicom") == COLUMNS
 
 
 def test_a_row_reads_back_and_probabilities_have_six_digits(tmp_path: Path) -> None:

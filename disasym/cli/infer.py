@@ -17,6 +17,7 @@ Examples:
   disasym infer exams/ --out report/
   disasym infer exams/ --out report/ --model exports/inbreast --device cuda --batch 32
   disasym infer manifest.csv --out report/ --write scores
+  disasym infer exams/ --out report/ --write panels,sr
   disasym infer exams/ --out report/ --benchmark
 
 \b
@@ -44,8 +45,9 @@ Exit code:
 @click.option(
     "--write",
     metavar="LIST",
-    help="What to write, separated by commas: scores (always written), panels (one PNG a pair).  [default:"
-    " scores,panels; scores alone if the model was exported without images]",
+    help="What to write, separated by commas: scores (always written), panels (one PNG a pair), sr (a DICOM"
+    " structured report a pair, of DICOM films only).  [default: scores,panels; scores alone if the model was exported"
+    " without images]",
 )
 @click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")
 @click.option(
@@ -81,7 +83,8 @@ def infer_command(
     OUT gets results.csv and results.jsonl (one row a pair), exams.csv (one row an examination), boxes.csv (one row a
     lesion box, in the pixels of its file), files.csv (what became of every file, and why) and images/ (original, heat
     map, normal and abnormality of both breasts). Tables of an earlier run are replaced.
-    No name, identifier or birth date of a patient is written.
+    No name, identifier or birth date of a patient is written, but into the DICOM objects that --write asks for: those
+    in dicom/ belong to the patient and the study of their films.
     """
     from disasym.infer import InferOptions, infer
 

@@ -89,8 +89,8 @@ class DicomFile:
 
 
 @contextmanager
-def open_dicom(path: Path) -> Iterator[DicomFile]:
-    """Open `path` and read its tags up to the pixel data.
+def open_dicom(path: Path, wanted: frozenset[int] | None = None) -> Iterator[DicomFile]:
+    """Open `path` and read its tags up to the pixel data; with `wanted`, those tags instead of `_WANTED`.
 
     Raises:
         Skip: not a DICOM file, or a DICOMDIR.
@@ -102,7 +102,7 @@ def open_dicom(path: Path) -> Iterator[DicomFile]:
             file.seek(0)
             if size == 0:
                 raise ImageError("the file is empty (0 bytes): copy it again from its source")
-            yield _read(_Clipped(file, size), path.suffix.lower() in (".dcm", ".dicom"))
+            yield _read(_Clipped(file, size), path.suffix.lower() in (".dcm", ".dicom"), wanted or _WANTED)
     except Skip:
         raise
     except ImageError as error:
@@ -132,7 +132,7 @@ def quiet() -> Iterator[None]:
             logger.removeFilter(not_mine)
 
 
-def _read(clipped: "_Clipped", named_dicom: bool) -> DicomFile:
+def _read(clipped: "_Clipped", named_dicom: bool, wanted: frozenset[int]) -> DicomFile:
     stream = cast(BinaryIO, clipped)
     with quiet():
         try:
@@ -152,10 +152,10 @@ def _read(clipped: "_Clipped", named_dicom: bool) -> DicomFile:
             raise ImageError("damaged: TransferSyntaxUID is not a UID (PS3.5 9.1)")
         if syntax == DeflatedExplicitVRLittleEndian:
             clipped = _inflate(stream.read())
-        return _read_data_set(clipped, syntax)
+        return _read_data_set(clipped, syntax, wanted)
 
 
-def _read_data_set(clipped: "_Clipped", syntax: str) -> DicomFile:
+def _read_data_set(clipped: "_Clipped", syntax: str, wanted: frozenset[int]) -> DicomFile:
     stream = cast(BinaryIO, clipped)
     found: tuple[int, str | None, int, int] | None = None
 
@@ -167,7 +167,7 @@ def _read_data_set(clipped: "_Clipped", syntax: str) -> DicomFile:
         return True
 
     implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-    data_set: Dataset = read_dataset(stream, implicit, little, stop_when=at_pixels, specific_tags=list(_WANTED))
+    data_set: Dataset = read_dataset(stream, implicit, little, stop_when=at_pixels, specific_tags=list(wanted))
     if clipped.short:
         raise ImageError("truncated: the file ends inside its header")
     return DicomFile(syntax, Tags(data_set), stream, found)
@@ -240,7 +240,8 @@ class _Clipped:
         return self._file.tell()
 
 
-def _tags(*keywords: str) -> frozenset[int]:
+def tags_of(*keywords: str) -> frozenset[int]:
+    """The tags of DICOM keywords."""
     tags = [tag_for_keyword(keyword) for keyword in keywords]
     assert None not in tags, "a keyword is misspelt"  # noqa: S101 - a check of this table, not of input
     return frozenset(tag for tag in tags if tag is not None)
@@ -248,7 +249,7 @@ def _tags(*keywords: str) -> frozenset[int]:
 
 # Only these are kept: no name, address or comment. PatientID and PatientBirthDate serve to keep
 # two women apart and leave only as a hash.
-_WANTED = _tags(
+_WANTED = tags_of(
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "Modality", "ImageType"),
     *("PatientID", "IssuerOfPatientID", "PatientBirthDate", "PresentationIntentType", "QualityControlImage"),
     *("ImageLaterality", "Laterality", "ViewPosition", "ViewCodeSequence", "PatientOrientation", "PartialView"),

@@ -40,7 +40,7 @@ class Tags:
 
         Latin-1 keeps every byte apart, whatever SpecificCharacterSet says: what is read here is codes, or compared.
         """
-        data = self._bytes(keyword)
+        data = self.raw(keyword)
         if not data.strip(b" \0"):
             return ()
         return tuple(value.strip(" \0\t\r\n") for value in data.decode("latin-1").split("\\"))
@@ -87,7 +87,7 @@ class Tags:
         element = self._raw(keyword)
         if element is None or not element.value:
             return None
-        return Words(self._bytes(keyword), element.VR, element.is_little_endian)
+        return Words(self.raw(keyword), element.VR, element.is_little_endian)
 
     def items(self, keyword: str) -> tuple["Tags", ...]:
         """The items of a sequence; () if absent or empty.
@@ -112,7 +112,12 @@ class Tags:
             return element
         raise ImageError(f"damaged: {keyword} is a sequence")
 
-    def _bytes(self, keyword: str) -> bytes:
+    def raw(self, keyword: str) -> bytes:
+        """The value as it lies in the file, padding included; empty if absent.
+
+        Raises:
+            ImageError: truncated, or a sequence.
+        """
         element = self._raw(keyword)
         if element is None or not element.value:
             return b""

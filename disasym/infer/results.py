@@ -67,6 +67,7 @@ class Row:
     engine: str
     boxes: tuple[LesionBox, ...] | None  # right breast first, then hottest first; None: the model makes no heat map
     panel: str  # the picture, relative to the results; "" when none was asked for
+    dicom: str  # the DICOM objects, relative to the results, separated by blanks; "" when none were asked for
 
     @classmethod
     def read(cls, line: bytes | str) -> Self:
@@ -79,7 +80,9 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
-def row_of(scored: Scored, engine: Engine, regions: Sequence[Region] | None, panel: str) -> Row:
+def row_of(
+    scored: Scored, engine: Engine, regions: Sequence[Region] | None, panel: str, dicom: Sequence[str] = ()
+) -> Row:
     """The row of one pair; `regions` are those of both breasts, None where nobody looked for any."""
     job = scored.job
     return Row(
@@ -98,6 +101,7 @@ def row_of(scored: Scored, engine: Engine, regions: Sequence[Region] | None, pan
         engine=engine.name,
         boxes=None if regions is None else tuple(_box(region) for region in regions),
         panel=panel,
+        dicom=" ".join(dicom),
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from pathlib import Path
 from disasym.dicom import Fate
 from disasym.engines import Engine, load
 from disasym.engines.base import usable_cores
-from disasym.errors import InputError
-from disasym.infer.boxes import regions_of
+from disasym.errors import ImageError, InputError
+from disasym.files import write_whole
+from disasym.infer.boxes import Region, regions_of
 from disasym.infer.exams import Exam, exams_of
 from disasym.infer.fates import final_fates
 from disasym.infer.jobs import Work, find_work
@@ -29,9 +30,8 @@ from disasym.infer.results import (
     write_fates,
     write_table,
 )
-from disasym.infer.stages import IMAGES, Failed, Scored, load_all, score_all
-
-WRITABLE = ("scores", "panels")
+from disasym.infer.stages import Failed, Scored, load_all, score_all
+from disasym.infer.wanted import WRITABLE, Wanted, check_source, wanted
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class InferOptions:
     batch: int = 4  # pairs in one run of the engine
     workers: int | None = None  # files decoded at a time; None: one a usable core
     threads: int | None = None  # of the engine; None: one a usable core
-    write: tuple[str, ...] | None = None  # scores are always written; None: panels too if the model makes images
+    write: tuple[str, ...] | None = None  # of WRITABLE; scores always; None: panels too if the model makes images
     include_processing: bool = False
     quiet: bool = False
 
@@ -88,8 +88,8 @@ def infer(options: InferOptions) -> Summary:
     A file that cannot be used never stops a run: it is in `Summary.fates` and files.csv with its reason.
 
     Raises:
-        InputError: the source does not exist, the results cannot be written, or panels were asked for and the model
-            makes no images.
+        InputError: the source does not exist, the results cannot be written, or what is asked for cannot be made of
+            this model or this source.
         ManifestError, EngineError, MissingExtraError, CheckpointError: see `read_manifest` and `engines.load`.
     """
     with load(options.model or default_model(), options.engine, options.device, options.threads) as engine:
@@ -103,12 +103,13 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
         InputError, ManifestError: as `infer`.
     """
     with display(options.quiet) as shown:
-        panels, left_out = _panels(options, engine, options.model or default_model())
+        asked = wanted(options.write, engine, options.model or default_model())
         work = find_work(options.source, options.out, options.include_processing, shown.file)
+        check_source(work.jobs, asked, options.source)
         shown.pairs(len(work.jobs))
         with ResultFiles(options.out) as results:
             started = time.perf_counter()
-            failures = _run(work, engine, results, options, panels, shown)
+            failures = _run(work, engine, results, options, asked, shown)
             seconds = time.perf_counter() - started
         fates = final_fates(work, failures)
         write_fates(options.out, fates)
@@ -122,7 +123,7 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
             seconds=seconds,
             engine=engine.name,
             model_sha256=engine.info.model_sha256,
-            left_out=left_out,
+            left_out=asked.left_out,
         )
 
 
@@ -132,24 +133,11 @@ def default_model() -> Path:
     return Path(named) if named else Path(__file__).parent.parent / "demonstration"
 
 
-def _panels(options: InferOptions, engine: Engine, model: Path) -> tuple[bool, str]:
-    """Whether panels are drawn, and what to say if they are only left out because the model makes no images."""
-    if options.write is not None and "panels" not in options.write:
-        return False, ""
-    missing = [name for name in IMAGES if name not in engine.info.outputs]
-    if not missing:
-        return True, ""
-    without = f"{model} was exported without {', '.join(missing)}"
-    if options.write is not None:
-        raise InputError(f"panels cannot be drawn: {without}; write scores only, or export it with --outputs all")
-    return False, f"panels: {without}"
-
-
-Finishing = Future[Row]
+Finishing = Future[Row | Failed]
 
 
 def _run(
-    work: Work, engine: Engine, results: ResultFiles, options: InferOptions, panels: bool, shown: Display
+    work: Work, engine: Engine, results: ResultFiles, options: InferOptions, asked: Wanted, shown: Display
 ) -> list[Failed]:
     """All pairs through all stages, in order; returns those without a result."""
     workers = options.workers or usable_cores()
@@ -158,15 +146,16 @@ def _run(
     with _pool(workers) as pool:
 
         def finish(pair: Scored) -> Finishing:
-            return pool.submit(_finish, pair, engine, options.out, panels)
+            return pool.submit(_finish, pair, engine, options.out, asked)
 
         loaded = load_all(work.jobs, engine.info.height, engine.info.width, pool, ahead=workers + batch)
         for done in _finished(score_all(loaded, engine, batch), finish):
-            for end in done:
+            for pair in done:
+                end = pair if isinstance(pair, Failed) else pair.result()
                 if isinstance(end, Failed):
                     failures.append(end)
                 else:
-                    results.append(end.result())
+                    results.append(end)
             shown.scored(len(done))
     return failures
 
@@ -185,13 +174,33 @@ def _finished(
         yield before
 
 
-def _finish(pair: Scored, engine: Engine, out: Path, panels: bool) -> Row:
-    """Find the lesions of a pair and draw it, if `panels`; its row."""
+def _finish(pair: Scored, engine: Engine, out: Path, asked: Wanted) -> Row | Failed:
+    """Find the lesions of a pair and write what is asked for beside the tables; its row."""
     regions = regions_of(pair)
-    panel = panel_name(pair.job.pair_id) if panels else ""
+    objects = _objects(pair, regions, engine, asked.dicom) if asked.dicom else []
+    if isinstance(objects, Failed):
+        return objects
+    for name, content in objects:
+        write_whole(out / name, content)
+    panel = panel_name(pair.job.pair_id) if asked.panels else ""
     if panel:
         write_panel(out / panel, pair, engine, regions or ())
-    return row_of(pair, engine, regions, panel)
+    return row_of(pair, engine, regions, panel, [name for name, _ in objects])
+
+
+def _objects(
+    pair: Scored, regions: Sequence[Region] | None, engine: Engine, kinds: Sequence[str]
+) -> list[tuple[str, bytes]] | Failed:
+    """The DICOM objects of a pair. A pair without what was asked for has failed, so that nobody overlooks it."""
+    from disasym.infer.objects import objects_of
+
+    try:
+        return objects_of(pair, regions, engine, kinds)
+    except ImageError as error:
+        reason = f"scored, but its DICOM result cannot be made: {error}"
+    except Exception as error:  # odd tags of one film cost its pair, not the archive; the text may quote them
+        reason = f"scored, but an unexpected {type(error).__name__} while making its DICOM result: please report this"
+    return Failed(pair.job, dict.fromkeys((pair.job.right.path, pair.job.left.path), reason))
 
 
 @contextmanager

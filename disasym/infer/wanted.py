@@ -1,0 +1,56 @@
+"""What a run is asked to write, and whether it can: said before any film is read."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from disasym.dicom import Header
+from disasym.engines import Engine
+from disasym.errors import InputError, MissingExtraError
+from disasym.infer.jobs import Job
+from disasym.infer.stages import IMAGES
+
+DICOM = ("sr",)  # DICOM objects
+WRITABLE = ("scores", "panels", *DICOM)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written beside the tables."""
+
+    panels: bool
+    dicom: tuple[str, ...]  # of DICOM
+    left_out: str = ""  # what is usually written and is not, and why
+
+
+def wanted(write: tuple[str, ...] | None, engine: Engine, model: Path) -> Wanted:
+    """What `write` asks for; None: panels, if the model makes images.
+
+    Raises:
+        InputError: the model does not make what panels need.
+        MissingExtraError: DICOM objects were asked for, and highdicom is not installed.
+    """
+    missing = [name for name in IMAGES if name not in engine.info.outputs]
+    without = f"{model} was exported without {', '.join(missing)}"
+    if write is None:
+        return Wanted(not missing, (), f"panels: {without}" if missing else "")
+    if missing and "panels" in write:
+        raise InputError(f"panels cannot be drawn: {without}; write scores only, or export it with --outputs all")
+    dicom = tuple(name for name in DICOM if name in write)
+    if dicom and find_spec("highdicom") is None:
+        raise MissingExtraError(f"writing {', '.join(dicom)}", "highdicom", "", "pip install 'highdicom>=0.28'")
+    return Wanted("panels" in write, dicom)
+
+
+def check_source(jobs: Iterable[Job], asked: Wanted, source: Path) -> None:
+    """Refuse DICOM objects for pairs that are no DICOM films: there is no patient and no study to file them under.
+
+    Raises:
+        InputError: such a pair is among `jobs`.
+    """
+    if asked.dicom and not all(isinstance(film, Header) for job in jobs for film in (job.right, job.left)):
+        raise InputError(
+            f"{source} lists images that are no DICOM films, so {', '.join(asked.dicom)} cannot be written for them: a"
+            " DICOM object needs the patient and the study of its film; leave it out of --write"
+        )
