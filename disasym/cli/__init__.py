@@ -6,6 +6,7 @@ from disasym import __version__
 from disasym.cli.bench import bench_command
 from disasym.cli.demo import demo_command
 from disasym.cli.doctor import doctor_command
+from disasym.cli.evaluate import evaluate_command
 from disasym.cli.export import export_command
 from disasym.cli.infer import infer_command
 from disasym.cli.train import train_command
@@ -42,6 +43,7 @@ class _Commands(click.Group):
         infer_command,
         tumours_command,
         train_command,
+        evaluate_command,
         export_command,
         verify_command,
         bench_command,

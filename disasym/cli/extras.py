@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from disasym.errors import MissingExtraError
 
+EVALUATE = ("sklearn",)
 TRAIN = ("torch", "safetensors", "tensorboard", "onnx", "onnxscript")
 
 
@@ -18,3 +19,15 @@ def requires_train(command: str) -> Iterator[None]:
         if package not in TRAIN:
             raise
         raise MissingExtraError(command, package, "train") from None
+
+
+@contextmanager
+def requires_evaluate() -> Iterator[None]:
+    """Around imports: a package of the extra `evaluate` that is absent becomes a MissingExtraError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EVALUATE:
+            raise
+        raise MissingExtraError("disasym evaluate", "scikit-learn", "evaluate") from None
