@@ -117,7 +117,7 @@ def test_panels_that_are_asked_for_and_cannot_be_drawn_are_refused_before_anythi
 ) -> None:
     write_exam(tmp_path / "in", "a")
     with pytest.raises(
-        InputError, match=r"panels cannot be drawn: .* without cam, normal, abnormality; .*--outputs all"
+        InputError, match=r"panels cannot be made: .* without cam, normal, abnormality; .*--outputs all"
     ):
         infer(InferOptions(tmp_path / "in", tmp_path / "out", scores_export, write=("scores", "panels")))
     assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ Examples:
   disasym infer exams/ --out report/
   disasym infer exams/ --out report/ --model exports/inbreast --device cuda --batch 32
   disasym infer manifest.csv --out report/ --write scores
-  disasym infer exams/ --out report/ --write panels,sr
+  disasym infer exams/ --out report/ --write panels,sr,seg
   disasym infer exams/ --out report/ --benchmark
 
 \b
@@ -45,8 +45,8 @@ Exit code:
 @click.option(
     "--write",
     metavar="LIST",
-    help="What to write, separated by commas: scores (always written), panels (one PNG a pair), sr (a DICOM"
-    " structured report a pair, of DICOM films only).  [default: scores,panels; scores alone if the model was exported"
+    help="What to write, separated by commas: scores (always written), panels (one PNG a pair), and of DICOM films only: sr (a structured report a"
+    " pair), seg (a segmentation of the lesions of a film), capture (the panel as a Secondary Capture).  [default: scores,panels; scores alone if the model was exported"
     " without images]",
 )
 @click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")

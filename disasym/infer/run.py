@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from disasym.engines import Engine, load
 from disasym.engines.base import usable_cores
 from disasym.errors import ImageError, InputError
 from disasym.files import write_whole
-from disasym.infer.boxes import Region, regions_of
+from disasym.infer.boxes import regions_of
 from disasym.infer.exams import Exam, exams_of
 from disasym.infer.fates import final_fates
 from disasym.infer.jobs import Work, find_work
-from disasym.infer.panels import write_panel
+from disasym.infer.panels import draw_panel, write_picture
 from disasym.infer.progress import Display, display
 from disasym.infer.results import (
     EXAMS,
@@ -177,29 +177,28 @@ def _finished(
 def _finish(pair: Scored, engine: Engine, out: Path, asked: Wanted) -> Row | Failed:
     """Find the lesions of a pair and write what is asked for beside the tables; its row."""
     regions = regions_of(pair)
-    objects = _objects(pair, regions, engine, asked.dicom) if asked.dicom else []
-    if isinstance(objects, Failed):
-        return objects
+    drawn = draw_panel(pair, engine, regions or ()) if asked.panels or "capture" in asked.dicom else None
+    objects: list[tuple[str, bytes]] = []
+    if asked.dicom:
+        from disasym.infer.objects import objects_of
+
+        try:
+            objects = objects_of(pair, regions, engine, asked.dicom, drawn)
+        except ImageError as error:
+            return _without_objects(pair, f"cannot be made: {error}")
+        except Exception as error:  # odd tags of one film cost its pair, not the archive; the text may quote them
+            return _without_objects(pair, f"failed with an unexpected {type(error).__name__}: please report this")
     for name, content in objects:
         write_whole(out / name, content)
     panel = panel_name(pair.job.pair_id) if asked.panels else ""
-    if panel:
-        write_panel(out / panel, pair, engine, regions or ())
+    if drawn is not None and panel:
+        write_picture(out / panel, drawn)
     return row_of(pair, engine, regions, panel, [name for name, _ in objects])
 
 
-def _objects(
-    pair: Scored, regions: Sequence[Region] | None, engine: Engine, kinds: Sequence[str]
-) -> list[tuple[str, bytes]] | Failed:
-    """The DICOM objects of a pair. A pair without what was asked for has failed, so that nobody overlooks it."""
-    from disasym.infer.objects import objects_of
-
-    try:
-        return objects_of(pair, regions, engine, kinds)
-    except ImageError as error:
-        reason = f"scored, but its DICOM result cannot be made: {error}"
-    except Exception as error:  # odd tags of one film cost its pair, not the archive; the text may quote them
-        reason = f"scored, but an unexpected {type(error).__name__} while making its DICOM result: please report this"
+def _without_objects(pair: Scored, why: str) -> Failed:
+    """A pair without the DICOM objects that were asked for has failed, so that nobody overlooks it."""
+    reason = f"scored, but its DICOM result {why}"
     return Failed(pair.job, dict.fromkeys((pair.job.right.path, pair.job.left.path), reason))
 
 

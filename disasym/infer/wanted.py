@@ -11,8 +11,10 @@ from disasym.errors import InputError, MissingExtraError
 from disasym.infer.jobs import Job
 from disasym.infer.stages import IMAGES
 
-DICOM = ("sr",)  # DICOM objects
+DICOM = ("sr", "seg", "capture")  # DICOM objects
 WRITABLE = ("scores", "panels", *DICOM)
+
+NEEDS = {"panels": IMAGES, "seg": ("cam",), "capture": IMAGES}  # outputs of the model
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,16 @@ def wanted(write: tuple[str, ...] | None, engine: Engine, model: Path) -> Wanted
     """What `write` asks for; None: panels, if the model makes images.
 
     Raises:
-        InputError: the model does not make what panels need.
+        InputError: the model does not make what is needed for it.
         MissingExtraError: DICOM objects were asked for, and highdicom is not installed.
     """
     missing = [name for name in IMAGES if name not in engine.info.outputs]
     without = f"{model} was exported without {', '.join(missing)}"
     if write is None:
         return Wanted(not missing, (), f"panels: {without}" if missing else "")
-    if missing and "panels" in write:
-        raise InputError(f"panels cannot be drawn: {without}; write scores only, or export it with --outputs all")
+    for name, needs in NEEDS.items():
+        if name in write and not set(needs).isdisjoint(missing):
+            raise InputError(f"{name} cannot be made: {without}; leave it out of --write, or export with --outputs all")
     dicom = tuple(name for name in DICOM if name in write)
     if dicom and find_spec("highdicom") is None:
         raise MissingExtraError(f"writing {', '.join(dicom)}", "highdicom", "", "pip install 'highdicom>=0.28'")

@@ -3,6 +3,7 @@
 A value that is odd in the film is as odd in the result, so that an archive files both under the same woman and study.
 """
 
+import re
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -25,6 +26,8 @@ IF_PRESENT = (
     *("SpecificCharacterSet", "IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod"),
     *("StudyDescription", "PatientAge"),
 )
+IMAGE = ("PatientOrientation", "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+_ORIENTATION = re.compile(rb"[LRAPHF]{1,3} *\\[LRAPHF]{1,3} *")  # CBIS-DDSM writes its view there instead
 LONGEST = 1024  # bytes of one value; the longest that the standard allows here is a name of 3 × 64 characters
 
 
@@ -40,7 +43,8 @@ class Film:
     view: View
     rows: int
     columns: int
-    attributes: tuple[tuple[str, bytes], ...] = field(repr=False)  # by keyword, as in the file
+    attributes: tuple[tuple[str, bytes], ...] = field(repr=False)  # whose it is: by keyword, as in the file
+    image: tuple[tuple[str, bytes], ...]  # IMAGE, likewise: for objects with the film's own pixels
 
     @property
     def patient(self) -> tuple[bytes, ...]:
@@ -55,13 +59,18 @@ def read_film(header: Header) -> Film:
     Raises:
         ImageError: the file is no longer what `header` says, or a value is too long to be one.
     """
-    with open_dicom(header.path, tags_of("SOPClassUID", "SOPInstanceUID", *ALWAYS, *IF_PRESENT)) as file, quiet():
+    with (
+        open_dicom(header.path, tags_of("SOPClassUID", "SOPInstanceUID", *ALWAYS, *IF_PRESENT, *IMAGE)) as file,
+        quiet(),
+    ):
         if file.tags.first("SOPInstanceUID") != header.sop_uid:
             raise ImageError("another image than was read for its score: run again when nobody writes to the folder")
-        values = {keyword: file.tags.raw(keyword) for keyword in (*ALWAYS, *IF_PRESENT)}
+        values = {keyword: file.tags.raw(keyword) for keyword in (*ALWAYS, *IF_PRESENT, *IMAGE)}
         for keyword, value in values.items():
             if len(value) > LONGEST:
                 raise ImageError(f"{keyword} has {len(value)} bytes, at most {LONGEST} can be copied into a result")
+        if not _ORIENTATION.fullmatch(values["PatientOrientation"]):
+            values["PatientOrientation"] = b""
         return Film(
             sop_class_uid=file.tags.first("SOPClassUID"),
             sop_uid=header.sop_uid,
@@ -71,7 +80,8 @@ def read_film(header: Header) -> Film:
             view=header.view,
             rows=header.rows,
             columns=header.columns,
-            attributes=tuple((keyword, value) for keyword, value in values.items() if value or keyword in ALWAYS),
+            attributes=tuple((name, values[name]) for name in (*ALWAYS, *IF_PRESENT) if values[name] or name in ALWAYS),
+            image=tuple((name, values[name]) for name in IMAGE if values[name]),
         )
 
 
@@ -88,12 +98,17 @@ def evidence_of(film: Film) -> Dataset:
 
 def written(ds: Dataset, film: Film) -> bytes:
     """The object as a file, with the patient and study of `film`."""
-    for keyword, value in film.attributes:
-        tag = tag_for_keyword(keyword)
-        assert tag is not None  # noqa: S101 - a keyword of this file's tables
-        padded = value + b" " * (len(value) % 2)
-        ds[tag] = RawDataElement(Tag(tag), dictionary_VR(tag), len(padded), padded, 0, False, True, True)
+    copy_into(ds, film.attributes)
     file = BytesIO()
     with quiet():  # what is odd in the film is not told with its values
         ds.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def copy_into(ds: Dataset, attributes: tuple[tuple[str, bytes], ...]) -> None:
+    """Put text attributes into `ds` byte for byte, unseen by pydicom."""
+    for keyword, value in attributes:
+        tag = tag_for_keyword(keyword)
+        assert tag is not None  # noqa: S101 - a keyword of this file's tables
+        padded = value + b" " * (len(value) % 2)
+        ds[tag] = RawDataElement(Tag(tag), dictionary_VR(tag), len(padded), padded, 0, False, True, True)
