@@ -45,9 +45,9 @@ Exit code:
 @click.option(
     "--write",
     metavar="LIST",
-    help="What to write, separated by commas: scores (always written), panels (one PNG a pair), and of DICOM films only: sr (a structured report a"
-    " pair), seg (a segmentation of the lesions of a film), capture (the panel as a Secondary Capture).  [default: scores,panels; scores alone if the model was exported"
-    " without images]",
+    help="What to write, separated by commas: scores (always written), panels (one PNG a pair), and of DICOM films"
+    " only: sr (a structured report a pair), seg (a segmentation of the lesions of a film), capture (the panel as a"
+    " Secondary Capture).  [default: scores,panels; scores alone if the model was exported without images]",
 )
 @click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")
 @click.option(
