@@ -76,7 +76,7 @@ def test_the_standards_rules_for_the_object_are_kept(written: tuple[Path, Row]) 
 def test_the_scores_are_those_of_the_row_in_percent(written: tuple[Path, Row]) -> None:
     path, row = written
     assert percentages(report_of(path)) == {
-        (concepts.ASYMMETRIC.meaning, "Right and left"): pytest.approx(100 * row.p_asymmetry, abs=1e-3),
+        (concepts.ASYMMETRIC.meaning, "Bilateral"): pytest.approx(100 * row.p_asymmetry, abs=1e-3),
         (concepts.ABNORMAL.meaning, "Right"): pytest.approx(100 * row.p_abnormal_right, abs=1e-3),
         (concepts.ABNORMAL.meaning, "Left"): pytest.approx(100 * row.p_abnormal_left, abs=1e-3),
     }

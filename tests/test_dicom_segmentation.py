@@ -103,6 +103,33 @@ def test_the_capture_is_the_panel(made: tuple[Path, Row]) -> None:
     assert (capture.Modality, capture.BurnedInAnnotation) == ("OT", "NO")
 
 
+def test_who_the_woman_is_stands_in_the_dicom_objects_alone_and_no_more_than_her_study_needs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    needed = {"PatientName": "CANARY^Jane", "PatientBirthDate": "19440229", "StudyDescription": "CANARY-STUDY"}
+    not_needed = {"PatientComments": "CANARY-A", "PatientAddress": "CANARY-B", "OtherPatientIDs": "CANARY-C"}
+    not_needed |= {"InstitutionName": "CANARY-D", "OperatorsName": "CANARY-E", "PatientTelephoneNumbers": "CANARY-F"}
+    tags: dict[str, Any] = needed | not_needed
+    for number, path in enumerate(write_exam(tmp_path / "in", "CANARY-4711", **tags)):
+        path.rename(path.with_name(f"{number}.dcm"))
+    out = tmp_path / "out"
+    _, (row,) = run(tmp_path / "in", out, "panels", "sr", "seg", "capture")
+    in_dicom: list[bytes] = []
+    elsewhere: list[bytes] = []
+    for path in (path for path in out.rglob("*") if path.is_file()):
+        name = path.relative_to(out).as_posix()
+        assert "CANARY" not in name
+        (in_dicom if name in row.dicom.split() else elsewhere).append(path.read_bytes())
+    assert len(elsewhere) == 6  # five tables and a panel
+    assert len(in_dicom) == 4
+    for content in in_dicom:
+        assert all(value.encode() in content for value in (*needed.values(), "CANARY-4711"))
+        assert not any(value.encode() in content for value in not_needed.values())
+    printed = "".join(capfd.readouterr()).encode()
+    for content in (*elsewhere, printed):
+        assert not any(word in content for word in (b"CANARY", b"19440229"))
+
+
 def test_results_that_are_read_again_are_no_films(made: tuple[Path, Row], tmp_path: Path) -> None:
     summary, rows = run(made[0] / "dicom", tmp_path / "out")
     assert (rows, summary.count("skipped"), summary.exit_code) == ([], 4, 0)

@@ -117,14 +117,27 @@ def in_file(frame: Box, geometry: Geometry) -> Box:
 
 def mask_in_file(mask: Mask, geometry: Geometry) -> Mask:
     """A mask of the network's view [H, W] as a mask of the file [rows, columns]: each pixel asks at its centre."""
-    rows = (np.arange(geometry.source_height) + 0.5 - geometry.top) * geometry.scale_y + geometry.pad_top
+    placed = np.zeros((geometry.source_height, geometry.source_width), np.bool_)
+    rows, columns, window = window_in_file(mask, geometry)
+    placed[rows, columns] = window
+    return placed
+
+
+def window_in_file(mask: Mask, geometry: Geometry) -> tuple[slice, slice, Mask]:
+    """The rows and columns of the file that hold `mask_in_file`, and the mask there; the rest of the file is False."""
+    down = (np.arange(geometry.source_height) + 0.5 - geometry.top) * geometry.scale_y + geometry.pad_top
     across = np.arange(geometry.source_width) + 0.5
     if geometry.mirrored:
         across = geometry.source_width - across
-    columns = (across - geometry.left) * geometry.scale_x + geometry.pad_left
-    height, width = mask.shape
-    bordered = np.pad(mask, 1)  # what lies outside of the view asks this border of False
-    down = np.clip(np.floor(rows), -1, height).astype(np.intp) + 1
-    along = np.clip(np.floor(columns), -1, width).astype(np.intp) + 1
-    in_source: Mask = bordered[down[:, None], along[None, :]]
-    return in_source
+    across = (across - geometry.left) * geometry.scale_x + geometry.pad_left
+    x0, y0, x1, y1 = bounds(mask)
+    rows, columns = _between(down, y0, y1), _between(across, x0, x1)
+    at = np.floor(down[rows]).astype(np.intp), np.floor(across[columns]).astype(np.intp)
+    window: Mask = mask[np.ix_(*at)]
+    return rows, columns, window
+
+
+def _between(places: npt.NDArray[np.floating[Any]], low: float, high: float) -> slice:
+    """Where monotonic `places` lie in [low, high)."""
+    inside = np.flatnonzero((places >= low) & (places < high))
+    return slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)

@@ -14,7 +14,7 @@ from disasym.dicom.out.findings import SIDE_NAMES
 from disasym.dicom.out.report import make_reports
 from disasym.dicom.out.segmentation import Labels, make_segmentation
 from disasym.engines import Engine
-from disasym.infer.boxes import HOT, Region, mask_in_file
+from disasym.infer.boxes import HOT, Region, window_in_file
 from disasym.infer.jobs import Source
 from disasym.infer.stages import Scored
 from disasym.preprocess import Mammogram
@@ -74,11 +74,11 @@ def labels_of(regions: Sequence[Region], view: Mammogram) -> Labels:
     geometry = view.geometry
     labels = np.zeros((geometry.source_height, geometry.source_width), np.uint8)
     for number, region in enumerate(regions, 1):
-        inside = mask_in_file(region.mask, geometry)
+        rows, columns, inside = window_in_file(region.mask, geometry)
+        labels[rows, columns][inside] = number
         if not inside.any():  # a film with larger pixels than the network's, none of whose centres it holds
             x0, y0, x1, y1 = region.box
-            inside[int((y0 + y1) / 2), int((x0 + x1) / 2)] = True
-        labels[inside] = number
+            labels[int((y0 + y1) / 2), int((x0 + x1) / 2)] = number
     return labels
 
 

@@ -21,7 +21,7 @@ LESION = Code("52988006", "SCT", "Lesion")
 ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 SOURCE = Code("260753009", "SCT", "Source")
 SIDES: dict[Laterality, Code] = {"R": Code("24028007", "SCT", "Right"), "L": Code("7771000", "SCT", "Left")}
-BOTH = Code("51440002", "SCT", "Right and left")
+BOTH = Code("51440002", "SCT", "Bilateral")
 VIEWS: dict[View, Code] = {
     "CC": Code("399162004", "SCT", "cranio-caudal"),
     "MLO": Code("399368009", "SCT", "medio-lateral oblique"),

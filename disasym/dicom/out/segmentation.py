@@ -30,11 +30,11 @@ def make_segmentation(pair: PairFindings, breast: Breast, labels: Labels) -> "se
     from highdicom import seg
 
     film, lesions = breast.film, breast.lesions or ()
-    numbers = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
-    if labels.shape != (film.rows, film.columns) or numbers.tolist() != list(range(1, len(lesions) + 1)):
+    numbers = [number for number in range(1, int(labels.max()) + 1) if (labels == number).any()]
+    if labels.shape != (film.rows, film.columns) or numbers != list(range(1, len(lesions) + 1)):
         raise InputError(
             f"a segmentation of {len(lesions)} lesions needs their numbers in [{film.rows}, {film.columns}], got"
-            f" {numbers.tolist()} in {list(labels.shape)}"
+            f" {numbers} in {list(labels.shape)}"
         )
     made = seg.Segmentation(
         source_images=[evidence_of(film)],
