@@ -19,10 +19,11 @@ from phantom import film
 HEIGHT, WIDTH = 256, 128
 
 
-def view_of(laterality: Laterality = "L", rows: int = 300, columns: int = 220) -> Mammogram:
+def view_of(laterality: Laterality = "L", rows: int = 300, columns: int = 220, aspect: float = 1.0) -> Mammogram:
     """A made-up film: the breast at the left for the left breast, at the right for the right one."""
     image = film(rows, columns)
-    return preprocess(image[:, ::-1] if laterality == "R" else image, laterality, "CC", HEIGHT, WIDTH)
+    image = image[:, ::-1] if laterality == "R" else image
+    return preprocess(image, laterality, "CC", HEIGHT, WIDTH, pixel_aspect=aspect)
 
 
 def cam_with(*cells: tuple[int, int], value: float = 0.9) -> Array:
@@ -56,12 +57,13 @@ def seen_by_network(painted: Array, geometry: Geometry) -> Array:
 @given(
     st.sampled_from(["R", "L"]),
     st.tuples(st.integers(150, 900), st.integers(150, 700)),
+    st.sampled_from([0.5, 1.0, 2.0]),
     st.tuples(*[st.floats(0.0, 1.0)] * 4),
 )
 def test_the_box_of_a_square_painted_into_the_film_comes_back_within_a_pixel_of_the_sampling(
-    laterality: Laterality, size: tuple[int, int], place: tuple[float, float, float, float]
+    laterality: Laterality, size: tuple[int, int], aspect: float, place: tuple[float, float, float, float]
 ) -> None:
-    geometry = view_of(laterality, *size).geometry
+    geometry = view_of(laterality, *size, aspect).geometry
     left = geometry.source_width - geometry.left - geometry.width if geometry.mirrored else geometry.left
     step_x, step_y = max(1.0, 1 / geometry.scale_x), max(1.0, 1 / geometry.scale_y)  # of the sampling, in the film
     x0 = left + int(place[0] * (geometry.width - 3 * step_x))

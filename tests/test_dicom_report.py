@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from highdicom.sr import Comprehensive3DSR, MeasurementReport, srread
+from pydicom import uid
 from pydicom.dataset import Dataset
 
 from dicom_files import breast, write_mammogram
@@ -223,6 +224,35 @@ def test_real_films_that_are_a_patient_each_give_a_report_each_that_names_no_oth
 
 
 # Odd films
+
+
+@pytest.mark.parametrize(
+    "syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian, uid.RLELossless]
+)
+def test_the_woman_is_the_same_whatever_the_transfer_syntax_of_her_films(tmp_path: Path, syntax: str) -> None:
+    write_exam(tmp_path / "in", "woman", syntax=syntax, **WOMAN)
+    _, (row,) = run(tmp_path / "in", tmp_path / "out", "sr")
+    report = pydicom.dcmread(tmp_path / "out" / row.dicom)
+    assert (report.PatientName, report.PatientID, report.StudyID) == ("Canary^Yellow", "woman", "7")
+    assert report.file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian
+    assert complaints(tmp_path / "out" / row.dicom) == []
+
+
+@pytest.mark.parametrize(
+    ("character_sets", "name"),
+    [
+        ("ISO_IR 100", "Müller^Käthe"),
+        ("ISO_IR 192", "Ærøskøbing^Łucja"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        (["", "ISO 2022 IR 87"], "Yamada^Hanako=山田^花子=やまだ^はなこ"),
+    ],
+)
+def test_a_name_in_any_script_arrives_as_it_was(tmp_path: Path, character_sets: str | list[str], name: str) -> None:
+    write_exam(tmp_path / "in", "woman", SpecificCharacterSet=character_sets, PatientName=name, **WOMAN)
+    _, (row,) = run(tmp_path / "in", tmp_path / "out", "sr")
+    report = pydicom.dcmread(tmp_path / "out" / row.dicom)
+    assert str(report.PatientName) == name
+    assert complaints(tmp_path / "out" / row.dicom) == []
 
 
 def test_odd_patient_tags_are_copied_as_they_are_and_nobody_is_told_them(

@@ -62,6 +62,8 @@ def find_regions(view: Mammogram, cam: Array, abnormality: Array | None = None) 
         cam: float32 [H/32, W/32] in [0, 1], scaled by the side's probability.
         abnormality: float32 [H, W] in [0, 1]; None if the model makes none.
     """
+    if cam.max() < HOT:  # heat is nowhere above the map: most breasts end here
+        return ()
     heat = heat_of(view.pixels, cam)
     labels, count = ndimage.label(heat >= HOT, structure=np.ones((3, 3)))
     shown = None if abnormality is None else ndimage.gaussian_filter(abnormality, SMOOTH)
