@@ -1,5 +1,6 @@
 """Segmentations and captures of a pair: valid, in the film's own pixels, tied to the report."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from disasym.dicom import read_header
 from disasym.dicom.out import Algorithm, Breast, Lesion, PairFindings, read_film
 from disasym.dicom.out.segmentation import make_segmentation
 from disasym.errors import InputError
+from disasym.files import write_whole
 from disasym.infer.boxes import find_regions, mask_in_file
 from disasym.infer.objects import labels_of
-from disasym.infer.results import Row
+from disasym.infer.results import Row, read_rows
 from disasym.preprocess import preprocess
 from exams import COLUMNS, ROWS, FakeEngine, write_exam
 from hot import HotEngine, run
@@ -212,6 +214,29 @@ def test_labels_that_do_not_fit_their_film_are_refused(tmp_path: Path) -> None:
     for labels in (np.zeros((ROWS, COLUMNS), np.uint8), np.ones((ROWS, COLUMNS - 1), np.uint8)):
         with pytest.raises(InputError, match=rf"1 lesions needs their numbers in \[{ROWS}, {COLUMNS}\]"):
             make_segmentation(pair, pair.left, labels)
+
+
+@pytest.mark.parametrize("kind", ["panels", "capture"])
+def test_a_full_disk_is_one_sentence_and_no_row_names_a_file_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for number in range(3):
+        write_exam(tmp_path / "in", f"woman{number}", seed=number)
+    written: list[Path] = []
+
+    def until_full(path: Path, content: bytes) -> None:
+        if path.suffix in (".png", ".dcm"):
+            if len(written) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written.append(path)
+        write_whole(path, content)
+
+    for module in ("run", "panels"):
+        monkeypatch.setattr(f"disasym.infer.{module}.write_whole", until_full)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\).*free space"):
+        run(tmp_path / "in", tmp_path / "out", kind)
+    for row in read_rows(tmp_path / "out"):
+        assert all((tmp_path / "out" / name).is_file() for name in (row.panel, *row.dicom.split()) if name)
 
 
 @pytest.mark.parametrize(("kind", "lacks"), [("seg", "cam"), ("capture", "cam, normal, abnormality")])

@@ -188,11 +188,17 @@ def _finish(pair: Scored, engine: Engine, out: Path, asked: Wanted) -> Row | Fai
             return _without_objects(pair, f"cannot be made: {error}")
         except Exception as error:  # odd tags of one film cost its pair, not the archive; the text may quote them
             return _without_objects(pair, f"failed with an unexpected {type(error).__name__}: please report this")
-    for name, content in objects:
-        write_whole(out / name, content)
     panel = panel_name(pair.job.pair_id) if asked.panels else ""
-    if drawn is not None and panel:
-        write_picture(out / panel, drawn)
+    try:
+        for name, content in objects:
+            write_whole(out / name, content)
+        if drawn is not None and panel:
+            write_picture(out / panel, drawn)
+    except OSError as error:
+        raise InputError(
+            f"{out}: pictures and DICOM objects cannot be written ({error.strerror}); the pairs in the tables have"
+            " all of theirs: free space or name another folder"
+        ) from error
     return row_of(pair, engine, regions, panel, [name for name, _ in objects])
 
 
