@@ -19,6 +19,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,8 @@ FILTERS = [
     {"id": lzma.FILTER_X86},
     {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 2**28},
 ]
+# Python 3.11.2, as Debian 12 has it, does not know the argument yet; the archive is our own
+SAFELY: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 HEIGHT, WIDTH, COUNT = 1024, 512, 8  # of the pairs: those of the preset `paper`
 
 
@@ -119,7 +122,7 @@ def unpack(loads: Path, site: Path) -> None:
     site.mkdir(parents=True, exist_ok=True)
     joined = io.BytesIO(b"".join(half.read_bytes() for half in halves))
     with lzma.open(joined) as content, tarfile.open(fileobj=content, mode="r|") as archive:
-        archive.extractall(site, filter="data")
+        archive.extractall(site, **SAFELY)  # noqa: S202 - our own archive, and filtered where Python can
     for load in LOADS:
         for wheel in sorted((loads / load).glob("*.whl")):
             with zipfile.ZipFile(wheel) as source:

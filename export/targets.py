@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
 import onnxruntime
 import torch
 
 from disasym.engines.base import EngineInfo
+from disasym.export.fp32_shape import shape_for_fp32
 from disasym.export.manifest import ONNX, PT2, Target
 from disasym.export.options import PLUGGED, ExportOptions
 from disasym.export.tensorrt_library import Flavour
@@ -42,14 +44,23 @@ def build(name: str, job: Job) -> Target:
 
 
 def _onnx(job: Job) -> Target:
-    write_whole(job.folder / ONNX, job.onnx)
+    write_whole(job.folder / ONNX, _for_onnxruntime(job))
     return _of_onnxruntime(job, (ONNX,), None)
 
 
 def _triton_server(job: Job) -> Target:
     info, most = job.info, job.options.max_batch
-    files = write_repository(job.folder, "triton-server", job.onnx, info.height, info.width, info.outputs, most)
+    graph = _for_onnxruntime(job)
+    files = write_repository(job.folder, "triton-server", graph, info.height, info.width, info.outputs, most)
     return _of_onnxruntime(job, files, most)
+
+
+def _for_onnxruntime(job: Job) -> bytes:
+    """The graph that runs fastest there: in fp32 with fewer multiplications; int8 has its own shape already."""
+    if job.info.precision != "fp32":
+        return job.onnx
+    shaped: bytes = shape_for_fp32(onnx.load_from_string(job.onnx)).SerializeToString(deterministic=True)
+    return shaped
 
 
 def _of_onnxruntime(job: Job, files: tuple[str, ...], max_batch: int | None) -> Target:
