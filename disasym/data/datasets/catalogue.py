@@ -1,0 +1,22 @@
+"""The data sets that `disasym prepare` reads: where they come from, and how the paper splits them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Ratios = tuple[int, int, int]  # train, validation, test
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set. `module` in this package reads it."""
+
+    module: str
+    url: str
+    licence: str
+    ratios: Ratios = (8, 1, 1)
+
+
+DATASETS: Mapping[str, Source] = {
+    "mini-mias": Source("mias", "peipa.essex.ac.uk/info/mias.html", "research only"),
+    "cdd-cesm": Source("cesm", "doi.org/10.7937/29kw-ae92", "CC BY 4.0"),
+}
