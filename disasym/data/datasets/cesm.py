@@ -12,6 +12,7 @@ from about 2:1, so such a file gets pixel_aspect 2 and no outline; their `manife
 import json
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -26,6 +27,7 @@ from disasym.data.datasets.reading import (
     laterality,
     make_row,
     normal_is_one,
+    only_row,
     view,
 )
 from disasym.data.rows import Lesion
@@ -53,21 +55,10 @@ def read(root: Path) -> Reading:
             reading.note("unusable row", where, "names no image P…_CM_… or P…_DM_…")
     for name, listed in images.items():
         try:
-            where, cells = _only(reading, listed)
-            _image(reading, root, files[name], name, cells, outlines, where)
+            _image(reading, root, files[name], name, only_row(reading, listed), outlines, listed[0][0])
         except RefusedError as refused:
             reading.note(refused.kind, listed[0][0], str(refused))
     return reading
-
-
-def _only(reading: Reading, listed: list[tuple[str, dict[str, str]]]) -> tuple[str, dict[str, str]]:
-    """The row of an image; repeats are listed. RefusedError where two rows disagree."""
-    if any(cells != listed[0][1] for _, cells in listed):
-        rows = ", ".join(where for where, _ in listed)
-        raise RefusedError("conflicting label", f"{rows} disagree about one image: it is not used")
-    for where, _ in listed[1:]:
-        reading.note("duplicate row", where, f"repeats {listed[0][0]}")
-    return listed[0]
 
 
 def _image(
@@ -75,7 +66,7 @@ def _image(
     root: Path,
     files: list[Path],
     name: str,
-    cells: dict[str, str],
+    cells: Mapping[str, str],
     outlines: dict[str, list[Lesion]],
     where: str,
 ) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -98,6 +98,22 @@ def find_table(root: Path, *names: str) -> Path:
             if path.is_file() and path.resolve().is_relative_to(root.resolve()):
                 return path
     raise InputError(f"{root} holds no {' or '.join(names)}: name the folder of the data set (docs/datasets.md)")
+
+
+def only_row(
+    reading: Reading, listed: Sequence[tuple[str, Mapping[str, str]]], what: str = "image"
+) -> Mapping[str, str]:
+    """The one row that a table has of an image or breast; repeats are listed. `listed`: where each stands, its cells.
+
+    Raises:
+        RefusedError: two rows disagree.
+    """
+    if any(cells != listed[0][1] for _, cells in listed):
+        rows = ", ".join(where for where, _ in listed)
+        raise RefusedError("conflicting label", f"{rows} disagree about one {what}: it is not used")
+    for where, _ in listed[1:]:
+        reading.note("duplicate row", where, f"repeats {listed[0][0]}")
+    return listed[0][1]
 
 
 def laterality(text: str) -> Laterality:
