@@ -17,6 +17,7 @@ EPILOG = "\n".join(
         "Examples:",
         "  disasym prepare mini-mias data/mias --out data/mias.csv",
         "  disasym prepare cdd-cesm data/cesm --seed 7 --out data/cesm.parquet",
+        "  disasym prepare csv archive --column laterality=Side --out archive/manifest.csv",
     ]
 )
 
@@ -40,7 +41,10 @@ EPILOG = "\n".join(
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
 @click.option("--keep-unlabelled", is_flag=True, help="Keep pairs with a side of unknown label: for infer, not train.")
 @click.option("--check-images", is_flag=True, help="Open every header; otherwise it is enough that files exist.")
-def prepare_command(**options: Any) -> None:
+@click.option(
+    "--column", "columns", multiple=True, metavar="OURS=THEIRS", help="Name of a column, for csv alone. Repeatable."
+)
+def prepare_command(columns: tuple[str, ...], **options: Any) -> None:
     """Write the manifest of a data set that lies in ROOT.
 
     The manifest has one row an image, with pairs, labels, lesions and the part of the split, and is what train and
@@ -48,7 +52,9 @@ def prepare_command(**options: Any) -> None:
     """
     from disasym.data.datasets.prepare import PrepareOptions, prepare
 
-    result = prepare(PrepareOptions(**options))
+    if any("=" not in text for text in columns) or (columns and options["dataset"] != "csv"):
+        raise click.UsageError("--column takes OURS=THEIRS, and only for the data set csv")
+    result = prepare(PrepareOptions(columns=dict(text.split("=", 1) for text in columns), **options))
     labels = [pair.labels for pair in result.pairs if None not in (pair.right.abnormal, pair.left.abnormal)]
     symmetric = sum(label[0] == 0 for label in labels)
     women = len({pair.patient_id for pair in result.pairs})

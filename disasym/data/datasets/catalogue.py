@@ -21,4 +21,5 @@ DATASETS: Mapping[str, Source] = {
     "cdd-cesm": Source("cesm", "doi.org/10.7937/29kw-ae92", "CC BY 4.0"),
     "cmmd": Source("cmmd", "doi.org/10.7937/tcia.eqde-4b16", "CC BY 4.0"),
     "vindr-mammo": Source("vindr", "doi.org/10.13026/br2v-7517", "restricted (PhysioNet)"),
+    "csv": Source("archive", "a table images.csv", "your own"),
 }

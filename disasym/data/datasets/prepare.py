@@ -6,8 +6,9 @@ import importlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +52,7 @@ class PrepareOptions:
     seed: int = 0
     keep_unlabelled: bool = False
     check_images: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)  # of a table of one's own: our name → its name
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,10 @@ def prepare(options: PrepareOptions) -> Prepared:
             f"a manifest names files below its own folder: write it to {options.root} or above, not {folder}"
         )
     reader = importlib.import_module(f"disasym.data.datasets.{source.module}")
-    reading: Reading = reader.read(root)
+    read: Callable[[Path], Reading] = reader.read
+    if options.columns:
+        read = partial(reader.read, columns=options.columns)
+    reading = read(root)
     if options.check_images:
         reading = _checked(reading, root)
     pairs = _paired(reading, root, options.keep_unlabelled)
