@@ -20,6 +20,7 @@ DATASETS: Mapping[str, Source] = {
     "mini-mias": Source("mias", "peipa.essex.ac.uk/info/mias.html", "research only"),
     "cdd-cesm": Source("cesm", "doi.org/10.7937/29kw-ae92", "CC BY 4.0"),
     "cbis-ddsm": Source("cbis", "doi.org/10.7937/K9/TCIA.2016.7O02S9CY", "CC BY 3.0"),
+    "ddsm": Source("ddsm", "eng.usf.edu/cvprg/mammography/database.html", "free, cite"),
     "cmmd": Source("cmmd", "doi.org/10.7937/tcia.eqde-4b16", "CC BY 4.0"),
     "vindr-mammo": Source("vindr", "doi.org/10.13026/br2v-7517", "restricted (PhysioNet)"),
     "csv": Source("archive", "a table images.csv", "your own"),
