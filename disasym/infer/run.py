@@ -17,6 +17,7 @@ from disasym.infer.boxes import regions_of
 from disasym.infer.exams import Exam, exams_of
 from disasym.infer.fates import final_fates
 from disasym.infer.jobs import Work, find_work
+from disasym.infer.lock import only_run
 from disasym.infer.panels import draw_panel, write_picture
 from disasym.infer.progress import Display, display
 from disasym.infer.results import (
@@ -107,15 +108,8 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
         work = find_work(options.source, options.out, options.include_processing, shown.file)
         check_source(work.jobs, asked, options.source)
         shown.pairs(len(work.jobs))
-        with ResultFiles(options.out) as results:
-            started = time.perf_counter()
-            failures = _run(work, engine, results, options, asked, shown)
-            seconds = time.perf_counter() - started
-        fates = final_fates(work, failures)
-        write_fates(options.out, fates)
-        write_boxes(options.out, read_rows(options.out))
-        exams = exams_of(read_rows(options.out), [failure.job for failure in failures])
-        write_table(options.out / EXAMS, Exam, exams)
+        with only_run(options.out):
+            failures, fates, seconds = _written(work, engine, options, asked, shown)
         return Summary(
             out=options.out,
             scored=len(work.jobs) - len(failures),
@@ -125,6 +119,22 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
             model_sha256=engine.info.model_sha256,
             left_out=asked.left_out,
         )
+
+
+def _written(
+    work: Work, engine: Engine, options: InferOptions, asked: Wanted, shown: Display
+) -> tuple[list[Failed], tuple[Fate, ...], float]:
+    """Score all pairs and write every table; pairs without a result, the fates, and the seconds of the pairs."""
+    with ResultFiles(options.out) as results:
+        started = time.perf_counter()
+        failures = _run(work, engine, results, options, asked, shown)
+        seconds = time.perf_counter() - started
+    fates = final_fates(work, failures)
+    write_fates(options.out, fates)
+    write_boxes(options.out, read_rows(options.out))
+    exams = exams_of(read_rows(options.out), [failure.job for failure in failures])
+    write_table(options.out / EXAMS, Exam, exams)
+    return failures, fates, seconds
 
 
 def default_model() -> Path:
