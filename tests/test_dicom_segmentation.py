@@ -122,7 +122,7 @@ def test_who_the_woman_is_stands_in_the_dicom_objects_alone_and_no_more_than_her
         name = path.relative_to(out).as_posix()
         assert "CANARY" not in name
         (in_dicom if name in row.dicom.split() else elsewhere).append(path.read_bytes())
-    assert len(elsewhere) == 6  # five tables and a panel
+    assert len(elsewhere) == 7  # five tables, the lock and a panel
     assert len(in_dicom) == 4
     for content in in_dicom:
         assert all(value.encode() in content for value in (*needed.values(), "CANARY-4711"))
