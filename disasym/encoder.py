@@ -74,7 +74,7 @@ class ResNet18(nn.Module):
             if given[key].shape != value.shape:
                 raise CheckpointError(
                     f"ImageNet weights do not fit this encoder: {key} is {list(given[key].shape)} in the file"
-                    f" and {list(value.shape)} here; they fit the preset 'paper'"
+                    f" and {list(value.shape)} here; they fit the preset 'paper', at any size"
                 )
         self.load_state_dict({key: given[key] for key in own})
 

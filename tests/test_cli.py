@@ -194,6 +194,9 @@ def test_train_passes_its_options_on_and_has_their_defaults(tmp_path: Path, monk
         preset="small",
         method="late-fusion",
         encoder="efficientnet-lite0",
+        size=(96, 64),
+        upsampling="bilinear",
+        x_ab="masked",
         epochs=3,
         batch=2,
         lr=1e-3,
@@ -213,7 +216,9 @@ def test_train_passes_its_options_on_and_has_their_defaults(tmp_path: Path, monk
     given: list[object] = []
     for field in fields(TrainOptions):
         value = getattr(changed, field.name)
-        if field.name != "losses":
+        if field.name == "size":
+            given += ["--size", "96x64"]
+        elif field.name != "losses":
             option = {"manifests": "--manifest"}.get(field.name, f"--{field.name.replace('_', '-')}")
             given += [option] if value is True else [option, *(value if isinstance(value, tuple) else [value])]
     result = disasym("train", *given)

@@ -6,11 +6,15 @@ from typing import Any
 
 import click
 
+from disasym.cli.sizes import SIZE
+
 EPILOG = """\b
 Examples:
   disasym train --manifest mias/manifest.csv --tumours cesm.npz --preset small --out runs/mias
   disasym train --manifest inbreast.csv --tumours ddsm.npz --epochs 50 --lr-step 20 --device cuda --out runs/inbreast
   disasym train --manifest mias/manifest.csv --tumours cesm.npz --preset small --out runs/mias --resume
+  disasym train --manifest mias/manifest.csv --tumours cesm.npz --encoder efficientnet-lite0 --init lite0.safetensors \
+      --size 512x256 --out runs/lite0
 """
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -33,6 +37,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="disasymnet; resnet18, ham, late-fusion, cvt, wang2022; asyc, asyd, asyd-syn, asyc-asyd.",
 )
 @click.option("--encoder", help="resnet18 or efficientnet-lite0.  [default: the preset's]")
+@click.option("--size", type=SIZE, metavar="HxW", help="Pixels of a view, multiples of 32.  [default: the preset's]")
+@click.option("--upsampling", help="nearest or bilinear, between AsyD's stages.  [default: the preset's, nearest]")
+@click.option("--x-ab", help="sigmoid: x_ab = σ(g); masked: x_ab = x·σ(g).  [default: the preset's, sigmoid]")
 @click.option("--epochs", type=int, default=20, show_default=True)
 @click.option("--batch", type=int, default=8, show_default=True, help="Pairs in a step.")
 @click.option("--lr", type=float, default=1e-4, show_default=True, help="Learning rate.")
@@ -44,7 +51,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--precision", default="fp32", show_default=True, help="fp32, or bf16 and fp16 for mixed precision.")
-@click.option("--init", type=_FILE, help="ImageNet weights of the encoder as .safetensors.")
+@click.option(
+    "--init",
+    type=_FILE,
+    help="ImageNet weights of the encoder as .safetensors: keys of torchvision's resnet18 (for the preset paper at any"
+    " size), or of efficientnet-lite-pytorch. docs/train.md says how to get one.",
+)
 @click.option(
     "--patience", type=int, default=0, help="Stop after so many epochs without a better AUC.  [default: never]"
 )

@@ -30,7 +30,10 @@ class TrainOptions:
     tumours: tuple[Path, ...] = ()  # banks; a pair takes its tumours from a bank of another dataset
     preset: str = "paper"
     method: str = "disasymnet"  # a name in disasym.comparisons.METHODS
-    encoder: str | None = None  # None: the preset's
+    encoder: str | None = None  # None: the preset's, here and in the next three
+    size: tuple[int, int] | None = None  # H, W
+    upsampling: str | None = None  # a name in disasym.model.UPSAMPLING
+    x_ab: str | None = None  # a name in disasym.model.X_AB
     epochs: int = 20
     lr: float = 1e-4
     asyd_lr_factor: float = 1.0  # AsyD learns this many times faster; short trainings need it (docs/adr/0008)
@@ -39,7 +42,7 @@ class TrainOptions:
     seed: int = 0
     device: str = "cpu"
     precision: str = "fp32"  # bf16 and fp16: automatic mixed precision, weights stay float32
-    init: Path | None = None  # ImageNet weights of the encoder as safetensors
+    init: Path | None = None  # ImageNet weights of the encoder as safetensors: disasym.train.imagenet
     patience: int = 0  # epochs without a better validation AUC after which training stops; 0: never
     resume: bool = False
     workers: int = 0  # data loading processes
@@ -47,7 +50,7 @@ class TrainOptions:
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        _ = self.config  # refuses an unknown method, preset or encoder
+        _ = self.config  # refuses an unknown method, preset, encoder or choice
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
         if not self.manifests:
@@ -66,7 +69,10 @@ class TrainOptions:
     @property
     def config(self) -> ModelConfig:
         """The network of this method at this preset."""
-        return configured(self.method, self.preset, self.encoder)
+        height, width = self.size or (None, None)
+        asked = {"height": height, "width": width, "upsampling": self.upsampling, "x_ab": self.x_ab}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        return configured(self.method, self.preset, self.encoder, **changes)
 
     @property
     def weights(self) -> LossWeights:

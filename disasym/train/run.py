@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from disasym.checkpoint import read_tensors, save_model
+from disasym.checkpoint import save_model
 from disasym.comparisons import build
 from disasym.data.manifest import PairRow, read_manifest
 from disasym.data.split import split_patients
@@ -18,6 +18,7 @@ from disasym.errors import InputError
 from disasym.files import write_whole
 from disasym.model import DisAsymNet
 from disasym.train.dataset import EpochBatches, PairStore, TrainingPairs, loader
+from disasym.train.imagenet import load_imagenet
 from disasym.train.log import RunLog
 from disasym.train.options import TrainOptions
 from disasym.train.state import load_state, read_header, save_state
@@ -117,7 +118,7 @@ def initial_model(options: TrainOptions) -> DisAsymNet:
     torch.manual_seed(options.seed)
     model = build(options.config)
     if options.init:
-        model.asyc.encoder.load_imagenet(read_tensors(options.init))
+        load_imagenet(model.asyc.encoder, options.init)
     return model.to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
