@@ -14,7 +14,8 @@ __all__ = ["load_mammogram", "load_pair", "read_image"]
 def load_mammogram(row: ImageRow, height: int, width: int) -> Mammogram:
     """Read and preprocess one image into a frame of `height` × `width`.
 
-    A DICOM file says its pixel aspect and where the chest wall is; it must be of the side and view of its row.
+    A DICOM file says its pixel aspect and where the chest wall is. It must not name another side or view than its row;
+    published archives drop these tags, and then the row stands.
 
     Raises:
         ImageError: the file cannot be read, is of another side or view than the manifest says, or shows no breast.
@@ -47,7 +48,7 @@ def _dicom_facts(row: ImageRow) -> tuple[float, Side | None]:
     from disasym.dicom import Skip, read_header  # pydicom loads slowly, and PNG archives do not need it
 
     try:
-        header = read_header(row.path)
+        header = read_header(row.path, otherwise=(row.laterality, row.view))
     except Skip as skip:
         raise ImageError(f"{row.path}: {skip.reason}") from skip
     if (header.laterality, header.view) != (row.laterality, row.view):

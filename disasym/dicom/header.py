@@ -41,24 +41,31 @@ class Header:
         return self.patient.key
 
 
-def read_header(path: Path, include_processing: bool = False) -> Header:
+def read_header(
+    path: Path, include_processing: bool = False, otherwise: tuple[Laterality, View] | None = None
+) -> Header:
     """Read the header of one file; its pixel data is measured, not read.
+
+    Args:
+        otherwise: side and view that a table gives; each stands where the file itself says nothing.
 
     Raises:
         Skip: not a usable screening mammogram, by rule; `reason` says which.
         ImageError: damaged, truncated, contradictory in its sizes or over the limits.
     """
     with open_dicom(path) as file, quiet():
-        return _header(path, file, include_processing)
+        return _header(path, file, include_processing, otherwise or (None, None))
 
 
-def _header(path: Path, file: DicomFile, include_processing: bool) -> Header:
+def _header(
+    path: Path, file: DicomFile, include_processing: bool, otherwise: tuple[Laterality | None, View | None]
+) -> Header:
     tags = file.tags
     check_object(tags, include_processing)
     patient = read_patient(tags)
     kind = read_kind(tags)
-    view = read_view(tags, patient.stem)
-    laterality = read_laterality(tags, patient.stem)
+    view = read_view(tags, patient.stem, otherwise[1])
+    laterality = read_laterality(tags, patient.stem, otherwise[0])
     matrix = read_matrix(file)
     return Header(
         path=path,

@@ -22,13 +22,13 @@ T = TypeVar("T", bound=str)
 Evidence = Iterator[tuple[str, str]]  # (source, value)
 
 
-def read_laterality(tags: Tags, stem: CbisStem | None) -> Laterality:
-    """R or L.
+def read_laterality(tags: Tags, stem: CbisStem | None, otherwise: Laterality | None = None) -> Laterality:
+    """R or L; `otherwise` where no source names a side.
 
     Raises:
         Skip: no source names a side, two contradict each other, or both breasts are in the image.
     """
-    side = _agreed(_sides(tags, stem), "laterality")
+    side = _agreed(_sides(tags, stem), "laterality") or otherwise
     if side is None:
         raise Skip("no laterality in ImageLaterality, FrameLaterality, Laterality or ViewPosition")
     if side == "B":
@@ -36,13 +36,13 @@ def read_laterality(tags: Tags, stem: CbisStem | None) -> Laterality:
     return "R" if side == "R" else "L"
 
 
-def read_view(tags: Tags, stem: CbisStem | None) -> View:
-    """CC or MLO.
+def read_view(tags: Tags, stem: CbisStem | None, otherwise: View | None = None) -> View:
+    """CC or MLO; `otherwise` where no source names a view.
 
     Raises:
         Skip: another view, no source names a view, or two contradict each other.
     """
-    view = _agreed(_views(tags, stem), "view")
+    view = _agreed(_views(tags, stem), "view") or otherwise
     if view is None:
         raise Skip("no view in ViewCodeSequence, ViewPosition or PatientOrientation")
     if view not in ("CC", "MLO"):

@@ -17,6 +17,7 @@ class Source:
 
 
 DATASETS: Mapping[str, Source] = {
+    "inbreast": Source("inbreast", "doi.org/10.1016/j.acra.2011.09.014", "research, on request", (6, 2, 2)),
     "mini-mias": Source("mias", "peipa.essex.ac.uk/info/mias.html", "research only"),
     "cdd-cesm": Source("cesm", "doi.org/10.7937/29kw-ae92", "CC BY 4.0"),
     "cbis-ddsm": Source("cbis", "doi.org/10.7937/K9/TCIA.2016.7O02S9CY", "CC BY 3.0"),

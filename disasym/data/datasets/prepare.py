@@ -193,7 +193,7 @@ def _open(row: ImageRow) -> tuple[int, int]:
     from disasym.dicom import Skip, read_header
 
     try:
-        header = read_header(row.path)
+        header = read_header(row.path, otherwise=(row.laterality, row.view))
     except Skip as skip:
         raise ImageError(skip.reason) from skip
     if (header.laterality, header.view) != (row.laterality, row.view):
