@@ -56,7 +56,7 @@ def run_fold(fold: Fold, threads: int) -> list[dict[str, object]]:
     result = fit(options, training, [])
     model = load_model(result.weights)
     store = PairStore(options.cache or options.out / "cache", model.config.height, model.config.width)
-    scores = score(model, held_out, store, options.batch, "cpu")
+    scores = score(model, held_out, store, options.batch)
     return [
         {
             "dataset": fold.dataset,

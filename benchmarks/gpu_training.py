@@ -16,6 +16,7 @@ from disasym.export.parity import synthetic_pairs
 from disasym.losses import LossWeights
 from disasym.model import PRESETS, DisAsymNet, ModelConfig
 from disasym.train.dataset import Batch
+from disasym.train.processes import Processes
 from disasym.train.step import LOSSES, Step
 
 STEPS, PAIRS, RATE = 20, 4, 1e-4
@@ -52,7 +53,7 @@ def losses(config: ModelConfig, backend: str, precision: str, device: str, steps
     labels = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0]], dtype=torch.float32)
     real = views[labels[:, 0] == 0]
     batch = Batch(views, labels, real, (real + 0.2 * (real > 0.5)).clamp(0, 1)).to(device)
-    step = Step(network.to(device), LossWeights(), precision, device)
+    step = Step(network.to(device), LossWeights(), precision, Processes(device=device))
     step.set_learning_rate(RATE, RATE)
     return torch.stack([step(batch) for _ in range(steps)]).float().cpu()
 

@@ -54,7 +54,7 @@ def batch() -> Batch:
 @EVERY
 def test_a_step_gives_finite_losses_and_moves_every_weight_of_the_classifier(method: str) -> None:
     model = network(method)
-    step = Step(model, METHODS[method].losses(LossWeights()), "fp32", "cpu")
+    step = Step(model, METHODS[method].losses(LossWeights()), "fp32")
     step.set_learning_rate(1e-3, 1e-3)
     before = {name: value.clone() for name, value in model.named_parameters()}
     values = dict(zip(LOSSES, step(batch()).tolist(), strict=True))
@@ -123,7 +123,7 @@ def test_asyd_is_disasymnet_without_blocks_and_asyc_with_asyd_differs_in_its_los
 @pytest.mark.parametrize("method", ["disasymnet", "cvt", "resnet18"])
 def test_any_method_takes_the_other_encoder(method: str) -> None:
     model = network(method, "efficientnet-lite0")
-    step = Step(model, METHODS[method].losses(LossWeights()), "fp32", "cpu")
+    step = Step(model, METHODS[method].losses(LossWeights()), "fp32")
     step.set_learning_rate(1e-3, 1e-3)
     assert torch.isfinite(step(batch())).all()
 

@@ -51,7 +51,7 @@ def made_batch(pairs: int = 4, fakes: int = 2) -> Batch:
 
 def made_step(weights: LossWeights | None = None, precision: str = "fp32") -> Step:
     torch.manual_seed(0)
-    step = Step(DisAsymNet(TINY), weights or LossWeights(), precision, "cpu")
+    step = Step(DisAsymNet(TINY), weights or LossWeights(), precision)
     step.set_learning_rate(1e-3, 1e-3)
     return step
 
@@ -230,7 +230,7 @@ def test_it_overfits_one_real_batch(data_root: Path) -> None:
     torch.manual_seed(0)
     model = DisAsymNet(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Without discrimination, which pulls x_n away from x: what is left must all be learnt by heart.
-    step = Step(model, LossWeights(discrimination=0.0, synthesis=0.0), "fp32", "cpu")
+    step = Step(model, LossWeights(discrimination=0.0, synthesis=0.0), "fp32")
     step.set_learning_rate(1e-3, 1e-3)
     batch = Batch(views, labels, views[:0], views[:0])
     losses = [dict(zip(LOSSES, step(batch).tolist(), strict=True)) for _ in range(40)]

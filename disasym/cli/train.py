@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from disasym.cli.sizes import SIZE
+from disasym.cli.sizes import size
 
 EPILOG = """\b
 Examples:
@@ -37,7 +37,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="disasymnet; resnet18, ham, late-fusion, cvt, wang2022; asyc, asyd, asyd-syn, asyc-asyd.",
 )
 @click.option("--encoder", help="resnet18 or efficientnet-lite0.  [default: the preset's]")
-@click.option("--size", type=SIZE, metavar="HxW", help="Pixels of a view, multiples of 32.  [default: the preset's]")
+@click.option(
+    "--size", callback=size, metavar="HxW", help="Pixels of a view, multiples of 32.  [default: the preset's]"
+)
 @click.option("--upsampling", help="nearest or bilinear, between AsyD's stages.  [default: the preset's, nearest]")
 @click.option("--x-ab", help="sigmoid: x_ab = σ(g); masked: x_ab = x·σ(g).  [default: the preset's, sigmoid]")
 @click.option("--epochs", type=int, default=20, show_default=True)
@@ -78,9 +80,12 @@ def train_command(no_synthesis: bool, **options: Any) -> None:
     with requires_train("disasym train"):
         from disasym.losses import LossWeights
         from disasym.train import TrainOptions, train
+        from disasym.train.processes import is_first
 
     losses = LossWeights(synthesis=0.0) if no_synthesis else LossWeights()
     result = train(TrainOptions(losses=losses, **options))
+    if not is_first():
+        return
     auc = "no validation AUC: a class is missing there" if math.isnan(result.best_auc) else f"AUC {result.best_auc:.3f}"
     click.echo(f"best epoch {result.best_epoch}, {auc} (side abnormality, validation patients)")
     click.echo(f"weights in {result.weights}; next: disasym export {result.weights} --out EXPORT")

@@ -17,6 +17,7 @@ from disasym.data.synthesis import synthesise
 from disasym.data.tumours import TumourBank
 from disasym.errors import InputError
 from disasym.spec import Array
+from disasym.train.processes import Processes
 
 
 class PairStore:
@@ -112,14 +113,23 @@ def collate(items: list[tuple[Array, Array, Array | None]]) -> Batch:
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Shuffled batches of (epoch, index); the order follows from (seed, epoch).
+    """Shuffled batches of (epoch, index), of each the part of this process; the order follows from (seed, epoch).
 
     A short last batch is dropped unless it is the only one: BatchNorm statistics of one or two pairs harm more
     than the pairs help, and the next epoch shuffles anew.
+
+    Raises:
+        InputError: fewer pairs in a batch than processes.
     """
 
-    def __init__(self, size: int, batch: int, seed: int) -> None:
+    def __init__(self, size: int, batch: int, seed: int, processes: Processes | None = None) -> None:
         self.size, self.batch, self.seed, self.epoch = size, min(batch, size), seed, 0
+        self.processes = processes or Processes()
+        if self.batch < self.processes.count:
+            raise InputError(
+                f"a batch of {self.batch} pairs leaves some of {self.processes.count} processes without any:"
+                " start fewer processes, or give a larger --batch"
+            )
 
     def __len__(self) -> int:
         return self.size // self.batch
@@ -127,7 +137,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
         for start in range(0, len(self) * self.batch, self.batch):
-            yield [(self.epoch, int(index)) for index in order[start : start + self.batch]]
+            indices = order[start : start + self.batch].tolist()
+            yield [(self.epoch, index) for index in self.processes.part(indices)]
 
 
 def loader(pairs: TrainingPairs, batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Batch]:

@@ -21,6 +21,7 @@ from disasym.train.dataset import EpochBatches, PairStore, TrainingPairs, loader
 from disasym.train.imagenet import load_imagenet
 from disasym.train.log import RunLog
 from disasym.train.options import TrainOptions
+from disasym.train.processes import Processes, check_device, joined
 from disasym.train.state import load_state, read_header, save_state
 from disasym.train.step import LOSSES, Step
 from disasym.train.validation import score
@@ -40,33 +41,46 @@ def train(options: TrainOptions) -> TrainResult:
 
     A manifest's `split` column is followed where every pair has one; else patients are split 8:1:1 by the seed.
     """
-    pairs = [pair for path in options.manifests for pair in labelled(read_manifest(path).pairs, path)]
-    parts = split_by_column(pairs) or split_patients(pairs, seed=options.seed)
-    if not parts["train"] or not parts["validation"]:
-        sizes = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
-        raise InputError(f"{len(pairs)} pairs leave a part of the split empty ({sizes}): give more patients or a split")
-    options.out.mkdir(parents=True, exist_ok=True)
-    rows = [f"{p.dataset},{p.pair_id},{name}" for name, part in parts.items() for p in part]
-    write_whole(options.out / "split.csv", "\n".join(["dataset,pair_id,split", *rows, ""]).encode())
-    return fit(options, parts["train"], parts["validation"])
+    with joined(options.device) as processes:
+        pairs = [pair for path in options.manifests for pair in labelled(read_manifest(path).pairs, path)]
+        parts = split_by_column(pairs) or split_patients(pairs, seed=options.seed)
+        if not parts["train"] or not parts["validation"]:
+            sizes = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
+            raise InputError(
+                f"{len(pairs)} pairs leave a part of the split empty ({sizes}): give more patients or a split"
+            )
+        if processes.first:
+            rows = [f"{p.dataset},{p.pair_id},{name}" for name, part in parts.items() for p in part]
+            write_whole(options.out / "split.csv", "\n".join(["dataset,pair_id,split", *rows, ""]).encode())
+        return fit(options, parts["train"], parts["validation"], processes)
 
 
-def fit(options: TrainOptions, training: Sequence[PairRow], validation: Sequence[PairRow]) -> TrainResult:
-    """The training loop on given pairs. Without validation pairs the last epoch counts as the best."""
-    check_device(options.device)
+def fit(
+    options: TrainOptions,
+    training: Sequence[PairRow],
+    validation: Sequence[PairRow],
+    processes: Processes | None = None,
+) -> TrainResult:
+    """The training loop on given pairs. Without validation pairs the last epoch counts as the best.
+
+    `processes`: those that train together, from `joined`; None: this one alone, on the device of the options.
+    """
+    if processes is None:
+        check_device(options.device)
+        processes = Processes(device=options.device)
     state, weights = options.out / "state.safetensors", options.out / "model.safetensors"
-    step = Step(initial_model(options), options.weights, options.precision, options.device)
-    history = resumed(options, state, step)
+    step = Step(initial_model(options, processes.device), options.weights, options.precision, processes)
+    history = same_everywhere(resumed(options, state, step), options.out, processes)
 
     config = step.model.config
     store = PairStore(options.cache or options.out / "cache", config.height, config.width)
     banks = [TumourBank.load(path) for path in options.tumours] if options.weights.synthesis else []
     pairs = TrainingPairs(training, store, banks, options.seed)
-    batches = EpochBatches(len(pairs), options.batch, options.seed)
-    data = loader(pairs, batches, options.workers, pin=options.device.startswith("cuda"))
-    log = RunLog(options.out, len(history))
+    batches = EpochBatches(len(pairs), options.batch, options.seed, processes)
+    data = loader(pairs, batches, options.workers, pin=processes.device.startswith("cuda"))
+    log = RunLog(options.out, len(history)) if processes.first else None
 
-    with progress() as bar:
+    with progress(shown=processes.first) as bar:
         task = bar.add_task("", total=options.epochs * len(batches), completed=len(history) * len(batches))
         for epoch in range(len(history), options.epochs):
             if options.patience and len(history) - best_epoch(history) >= options.patience:
@@ -74,52 +88,42 @@ def fit(options: TrainOptions, training: Sequence[PairRow], validation: Sequence
             batches.epoch, started = epoch, time.perf_counter()
             lr = options.learning_rate(epoch)
             step.set_learning_rate(lr, lr * options.asyd_lr_factor)
-            total = torch.zeros(len(LOSSES), device=options.device)
+            total = torch.zeros(len(LOSSES), device=processes.device)
             for batch in data:
-                total += step(batch.to(options.device))
+                total += step(batch.to(processes.device))
                 bar.update(task, advance=1, description=f"epoch {epoch + 1}/{options.epochs}")
-            means = dict(zip(LOSSES, (total / len(batches)).tolist(), strict=True))
+            steps = len(batches) * processes.count
+            means = dict(zip(LOSSES, (processes.sum(total) / steps).tolist(), strict=True))
             if not all(math.isfinite(value) for value in means.values()):
                 raise InputError(f"epoch {epoch + 1}: a loss is not finite ({means}); lower --lr below {options.lr}")
 
             entry = {"epoch": float(epoch + 1), "lr": lr, **means}
             if validation:
-                scores = score(step.model, validation, store, options.batch, options.device)
+                scores = score(step.model, validation, store, options.batch, processes)
                 entry |= {"auc_abnormal": scores.auc_abnormal(), "auc_asymmetry": scores.auc_asymmetry()}
-                log.picture(step.model, store.views(validation[0]), epoch + 1, options.device)
             history.append({**entry, "seconds": time.perf_counter() - started})
-            if best_epoch(history) == epoch + 1:
-                save_model(weights, step.model, preset=options.preset, method=options.method, epoch=str(epoch + 1))
-            save_state(state, step, history, options.as_json())
-            log.epoch(history)
-            bar.console.print(summary(history[-1]))
-    log.close()
+            if log:
+                if best_epoch(history) == epoch + 1:
+                    save_model(weights, step.model, preset=options.preset, method=options.method, epoch=str(epoch + 1))
+                save_state(state, step, history, options.as_json())
+                log.epoch(history)
+                if validation:
+                    log.picture(step.model, store.views(validation[0]), epoch + 1, processes.device)
+                bar.console.print(summary(history[-1]))
+    if log:
+        log.close()
+    processes.wait()  # until the weights are written
     best = best_epoch(history)
     return TrainResult(weights, best, history[best - 1].get("auc_abnormal", math.nan))
 
 
-def check_device(name: str) -> None:
-    """Refuse a device that this torch does not have; nothing falls back to the CPU.
-
-    Raises:
-        InputError: unknown, or not there.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"unknown device {name!r}: give cpu, cuda or cuda:N") from None
-    present = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(device.type, 0)
-    if (device.index or 0) >= present:
-        raise InputError(f"device {name!r} is not here: torch {torch.__version__} sees {present} {device.type} devices")
-
-
-def initial_model(options: TrainOptions) -> DisAsymNet:
+def initial_model(options: TrainOptions, device: str) -> DisAsymNet:
     """A fresh network: seeded, with ImageNet weights in its encoder where asked for, channels last for speed."""
     torch.manual_seed(options.seed)
     model = build(options.config)
     if options.init:
         load_imagenet(model.asyc.encoder, options.init)
-    return model.to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def resumed(options: TrainOptions, state: Path, step: Step) -> list[dict[str, float]]:
@@ -130,6 +134,18 @@ def resumed(options: TrainOptions, state: Path, step: Step) -> list[dict[str, fl
         raise InputError(f"{options.out} already holds a training run: give --resume to go on, or another --out")
     options.check_resumes(read_header(state)["options"], options.out)
     return load_state(state, step)
+
+
+def same_everywhere(history: list[dict[str, float]], out: Path, processes: Processes) -> list[dict[str, float]]:
+    """`history`, provided that every process has read the same: they must see one folder.
+
+    Raises:
+        InputError: another process has done another number of epochs.
+    """
+    done = processes.gather(len(history))
+    if len(set(done)) > 1:
+        raise InputError(f"{out} is not the same folder in all processes: epochs done are {done}; use a shared disk")
+    return history
 
 
 def best_epoch(history: Sequence[dict[str, float]]) -> int:
@@ -161,7 +177,6 @@ def summary(entry: dict[str, float]) -> str:
     return f"epoch {entry['epoch']:.0f}  {losses}{found}  {entry['seconds']:.0f} s"
 
 
-def progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    )
+def progress(shown: bool) -> Progress:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, disable=not shown)

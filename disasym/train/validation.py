@@ -11,6 +11,7 @@ from disasym.metrics import auc
 from disasym.model import DisAsymNet
 from disasym.spec import Array
 from disasym.train.dataset import PairStore
+from disasym.train.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,20 @@ class Scores:
 
 
 @torch.inference_mode()
-def score(model: DisAsymNet, pairs: Sequence[PairRow], store: PairStore, batch: int, device: str) -> Scores:
-    """Run the scores' half of the network (AsyC) over `pairs`; leaves the model in evaluation mode."""
+def score(
+    model: DisAsymNet, pairs: Sequence[PairRow], store: PairStore, batch: int, processes: Processes | None = None
+) -> Scores:
+    """Run the scores' half of the network (AsyC) over `pairs`; leaves the model in evaluation mode.
+
+    Processes share the batches and all get all scores, which are those of one process.
+    """
+    processes = processes or Processes()
     model.eval()
-    asymmetry, abnormal = [], []
-    for start in range(0, len(pairs), batch):
-        views = torch.from_numpy(np.stack([store.views(pair) for pair in pairs[start : start + batch]])).to(device)
-        found = model.asyc(views)
-        asymmetry.append(found.asymmetry.sigmoid().cpu())
-        abnormal.append(found.abnormal.sigmoid().cpu())
+    found = []
+    for start in processes.part(range(0, len(pairs), batch)):
+        views = np.stack([store.views(pair) for pair in pairs[start : start + batch]])
+        scored = model.asyc(torch.from_numpy(views).to(processes.device))
+        found.append((scored.asymmetry.sigmoid().cpu().numpy(), scored.abnormal.sigmoid().cpu().numpy()))
+    every = [scores for part in processes.gather(found) for scores in part]
     labels = np.array([pair.labels for pair in pairs], dtype=np.float32).reshape(-1, 3)
-    return Scores(torch.cat(asymmetry).numpy(), torch.cat(abnormal).numpy(), labels)
+    return Scores(np.concatenate([a for a, _ in every]), np.concatenate([b for _, b in every]), labels)
