@@ -63,5 +63,5 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(PY)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
-	$(INSTALL) --editable '.[train,samples,bench,evaluate,dev,rtx]'
+	$(INSTALL) --editable '.[train,samples,bench,listen,evaluate,dev,rtx]'
 	@touch $(VENV)/.base $@

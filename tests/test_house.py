@@ -17,6 +17,7 @@ WITHOUT_TORCH = (
     "disasym.cli",
     "disasym.doctor",
     "disasym.infer",
+    "disasym.listen",
     "disasym.engines",
     "disasym.dicom",
     "disasym.preprocess",

@@ -9,6 +9,7 @@ from disasym.cli.doctor import doctor_command
 from disasym.cli.evaluate import evaluate_command
 from disasym.cli.export import export_command
 from disasym.cli.infer import infer_command
+from disasym.cli.listen import listen_command
 from disasym.cli.prepare import prepare_command
 from disasym.cli.train import train_command
 from disasym.cli.tumours import tumours_command
@@ -42,6 +43,7 @@ class _Commands(click.Group):
     commands=[
         demo_command,
         infer_command,
+        listen_command,
         prepare_command,
         tumours_command,
         train_command,

@@ -13,7 +13,7 @@ Kind = Literal["standard", "nipple in profile", "implant displaced", "synthetic"
 
 MAGNIFIED = 1.25  # contact views have up to about 1.1, magnification views 1.5 and more
 
-_IMAGE_CLASSES = {
+IMAGE_CLASSES = {
     uid.DigitalMammographyXRayImageStorageForPresentation,
     uid.DigitalMammographyXRayImageStorageForProcessing,
     uid.DigitalXRayImageStorageForPresentation,
@@ -44,7 +44,7 @@ def check_object(tags: Tags, include_processing: bool) -> None:
         raise Skip(f"Modality is {named}, not MG (mammography)")
     if sop_class in _TOMOSYNTHESIS:
         raise Skip("tomosynthesis: a volume or its projections, not a single mammogram")
-    if sop_class not in _IMAGE_CLASSES:
+    if sop_class not in IMAGE_CLASSES:
         standard = uid.UID(sop_class)
         name = standard.name if standard.name != sop_class else "not a standard one"
         raise Skip(f"the SOP class ({name}) is not an image class for mammograms")
