@@ -2,10 +2,15 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from browser import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,6 +58,39 @@ def first_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
+    """A browser, started once; what one test leaves open the next one replaces."""
+    from browser import Browser
+
+    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def six_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of six pairs of three women: its page."""
+    from disasym.dicom import Fate
+    from reports import hot_pair, ranked, write_results
+
+    out = tmp_path_factory.mktemp("report")
+    write_results(out, hot_pair(out / "pairs"), [ranked] * 6, [Fate(Path("a.dcm"), "failed", "cut short")])
+    return out / "report.html"
+
+
+@pytest.fixture
+def page(chromium: "Browser", six_pairs: Path) -> Iterator["Browser"]:
+    """That report, freshly opened; afterwards nothing may have gone wrong and nothing may have been asked for."""
+    from reports import asked_for
+
+    chromium.resize(1440, 900)
+    chromium.open("about:blank")
+    chromium.open(six_pairs)
+    yield chromium
+    assert chromium.complaints == []
+    assert asked_for(chromium) == []
 
 
 @pytest.fixture(scope="session")

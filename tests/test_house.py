@@ -158,6 +158,7 @@ def test_the_wheel_holds_every_module_once_and_nothing_else(tmp_path: Path) -> N
     }
     wanted |= {path.as_posix() for path in tracked() if path.parts[:2] == ("disasym", "demonstration")}
     wanted |= {"disasym/py.typed", "disasym/kernels/tiles.csv"}
+    wanted |= {f"disasym/infer/report/{name}" for name in ("page.html", "parts.html", "report.css", "report.js")}
     metadata = {name for name in names if ".dist-info/" in name}
     assert sorted(set(names) - metadata) == sorted(wanted)
     assert len(names) == len(set(names))

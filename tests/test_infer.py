@@ -106,11 +106,12 @@ def test_results_do_not_depend_on_workers(tmp_path: Path, small_export: Path) ->
             "files.csv",
             "boxes.csv",
             "exams.csv",
+            "report.html",
             *(row["panel"] for row in rows_of(out)),
         ]
         written.append({name: (out / name).read_bytes() for name in names})
     assert written[0] == written[1]
-    assert len(written[0]) == 5 + 5
+    assert len(written[0]) == 6 + 5
 
 
 def test_both_tables_say_the_same(tmp_path: Path, small_export: Path) -> None:
@@ -222,7 +223,7 @@ def test_nothing_that_names_the_woman_is_written(
     write_film(folder / "crop.dcm", patient=f"{canary}_LEFT_CC_1")
     infer(InferOptions(source=folder, out=tmp_path / "out", model=small_export, threads=1))
     written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert len(written) == 7  # five tables, the lock and a panel
+    assert len(written) == 9  # five tables, the lock, the report, a panel and the layers of a pair
     assert "results.csv" in {path.name for path in written}
     printed = capfd.readouterr()
     for word in (canary, "4711081", "19440229"):

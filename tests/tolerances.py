@@ -55,6 +55,14 @@ TOLERANCES = {
     "two processes, first step": Tolerance(
         1e-4, "float32 losses of one batch; that of objective 2 comes after a first update by the sign of each gradient"
     ),
+    "report image, grey levels": Tolerance(
+        12,
+        "JPEG of quality 95 steps by 1 to 10 levels in a coefficient; the eight real films differ by at most 9 of 255",
+    ),
+    "report heat, colour levels": Tolerance(
+        2.0,
+        "heat is one byte: half a level of opacity, as much of its colour, and half for each rounding",
+    ),
 }
 
 

@@ -17,7 +17,7 @@ Examples:
   disasym infer exams/ --out report/
   disasym infer exams/ --out report/ --model exports/inbreast --device cuda --batch 32
   disasym infer manifest.csv --out report/ --write scores
-  disasym infer exams/ --out report/ --write panels,sr,seg
+  disasym infer exams/ --out report/ --write html,sr,seg
   disasym infer exams/ --out report/ --benchmark
 
 \b
@@ -45,9 +45,9 @@ Exit code:
 @click.option(
     "--write",
     metavar="LIST",
-    help="What to write, separated by commas: scores (always written), panels (one PNG a pair), and of DICOM films"
-    " only: sr (a structured report a pair), seg (a segmentation of the lesions of a film), capture (the panel as a"
-    " Secondary Capture).  [default: scores,panels; scores alone if the model was exported without images]",
+    help="What to write, separated by commas: scores (always written), html (report.html), panels (one PNG a pair), and"
+    " of DICOM films only: sr (a structured report a pair), seg (a segmentation of the lesions of a film), capture (the"
+    " panel as a Secondary Capture).  [default: scores,html,panels; no panels if the model makes no images]",
 )
 @click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")
 @click.option(
@@ -81,8 +81,9 @@ def infer_command(
     (.csv or .parquet) of PNG, PGM or TIFF images. Right and left of one view of one examination are compared.
 
     OUT gets results.csv and results.jsonl (one row a pair), exams.csv (one row an examination), boxes.csv (one row a
-    lesion box, in the pixels of its file), files.csv (what became of every file, and why) and images/ (original, heat
-    map, normal and abnormality of both breasts). Tables of an earlier run are replaced.
+    lesion box, in the pixels of its file), files.csv (what became of every file, and why), report.html (all of it to
+    look at in a browser, worst examination first; layers/ holds its images) and images/ (original, heat map, normal and
+    abnormality of both breasts). Tables and report of an earlier run are replaced.
     No name, identifier or birth date of a patient is written, but into the DICOM objects that --write asks for: those
     in dicom/ belong to the patient and the study of their films.
     """
@@ -140,6 +141,8 @@ def described(summary: "Summary") -> str:
         "model": f"{summary.model_sha256[:12]} on {summary.engine}",
         "results": f"{printable(summary.out)} (results.csv, exams.csv, boxes.csv, files.csv)",
     }
+    if summary.report is not None:
+        facts["report"] = f"open {printable(summary.report)} in a browser"
     if summary.left_out:
         facts["left out"] = summary.left_out
     if not summary.scored:

@@ -20,6 +20,7 @@ from disasym.infer.jobs import Work, find_work
 from disasym.infer.lock import only_run
 from disasym.infer.panels import draw_panel, write_picture
 from disasym.infer.progress import Display, display
+from disasym.infer.report import REPORT, layers_file, remove_report, write_report
 from disasym.infer.results import (
     EXAMS,
     ResultFiles,
@@ -47,7 +48,7 @@ class InferOptions:
     batch: int = 4  # pairs in one run of the engine
     workers: int | None = None  # files decoded at a time; None: one a usable core
     threads: int | None = None  # of the engine; None: one a usable core
-    write: tuple[str, ...] | None = None  # of WRITABLE; scores always; None: panels too if the model makes images
+    write: tuple[str, ...] | None = None  # of WRITABLE; scores always; None: the report too, and what `wanted` says
     include_processing: bool = False
     quiet: bool = False
 
@@ -71,6 +72,7 @@ class Summary:
     seconds: float  # from the first pair to the last row
     engine: str
     model_sha256: str
+    report: Path | None = None  # its first page; None: it was not asked for
     left_out: str = ""  # what is usually written and was not, and why
 
     def count(self, fate: str) -> int:
@@ -117,6 +119,7 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
             seconds=seconds,
             engine=engine.name,
             model_sha256=engine.info.model_sha256,
+            report=options.out / REPORT if asked.report else None,
             left_out=asked.left_out,
         )
 
@@ -126,6 +129,7 @@ def _written(
 ) -> tuple[list[Failed], tuple[Fate, ...], float]:
     """Score all pairs and write every table; pairs without a result, the fates, and the seconds of the pairs."""
     with ResultFiles(options.out) as results:
+        remove_report(options.out)  # it speaks of another run
         started = time.perf_counter()
         failures = _run(work, engine, results, options, asked, shown)
         seconds = time.perf_counter() - started
@@ -134,6 +138,8 @@ def _written(
     write_boxes(options.out, read_rows(options.out))
     exams = exams_of(read_rows(options.out), [failure.job for failure in failures])
     write_table(options.out / EXAMS, Exam, exams)
+    if asked.report:
+        write_report(options.out, engine, exams, fates)
     return failures, fates, seconds
 
 
@@ -199,8 +205,10 @@ def _finish(pair: Scored, engine: Engine, out: Path, asked: Wanted) -> Row | Fai
         except Exception as error:  # odd tags of one film cost its pair, not the archive; the text may quote them
             return _without_objects(pair, f"failed with an unexpected {type(error).__name__}: please report this")
     panel = panel_name(pair.job.pair_id) if asked.panels else ""
+    row = row_of(pair, engine, regions, panel, [name for name, _ in objects])
+    layers = [layers_file(row, pair, regions)] if asked.report else []
     try:
-        for name, content in objects:
+        for name, content in (*objects, *layers):
             write_whole(out / name, content)
         if drawn is not None and panel:
             write_picture(out / panel, drawn)
@@ -209,7 +217,7 @@ def _finish(pair: Scored, engine: Engine, out: Path, asked: Wanted) -> Row | Fai
             f"{out}: pictures and DICOM objects cannot be written ({error.strerror}); the pairs in the tables have"
             " all of theirs: free space or name another folder"
         ) from error
-    return row_of(pair, engine, regions, panel, [name for name, _ in objects])
+    return row
 
 
 def _without_objects(pair: Scored, why: str) -> Failed:

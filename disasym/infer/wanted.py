@@ -12,7 +12,7 @@ from disasym.infer.jobs import Job
 from disasym.infer.stages import IMAGES
 
 DICOM = ("sr", "seg", "capture")  # DICOM objects
-WRITABLE = ("scores", "panels", *DICOM)
+WRITABLE = ("scores", "panels", "html", *DICOM)
 
 NEEDS = {"panels": IMAGES, "seg": ("cam",), "capture": IMAGES}  # outputs of the model
 
@@ -22,12 +22,13 @@ class Wanted:
     """What is written beside the tables."""
 
     panels: bool
+    report: bool
     dicom: tuple[str, ...]  # of DICOM
     left_out: str = ""  # what is usually written and is not, and why
 
 
 def wanted(write: tuple[str, ...] | None, engine: Engine, model: Path) -> Wanted:
-    """What `write` asks for; None: panels, if the model makes images.
+    """What `write` asks for; None: the report, and panels if the model makes images.
 
     Raises:
         InputError: the model does not make what is needed for it.
@@ -36,14 +37,14 @@ def wanted(write: tuple[str, ...] | None, engine: Engine, model: Path) -> Wanted
     missing = [name for name in IMAGES if name not in engine.info.outputs]
     without = f"{model} was exported without {', '.join(missing)}"
     if write is None:
-        return Wanted(not missing, (), f"panels: {without}" if missing else "")
+        return Wanted(not missing, True, (), f"panels: {without}" if missing else "")
     for name, needs in NEEDS.items():
         if name in write and not set(needs).isdisjoint(missing):
             raise InputError(f"{name} cannot be made: {without}; leave it out of --write, or export with --outputs all")
     dicom = tuple(name for name in DICOM if name in write)
     if dicom and find_spec("highdicom") is None:
         raise MissingExtraError(f"writing {', '.join(dicom)}", "highdicom", "", "pip install 'highdicom>=0.28'")
-    return Wanted("panels" in write, dicom)
+    return Wanted("panels" in write, "html" in write, dicom)
 
 
 def check_source(jobs: Iterable[Job], asked: Wanted, source: Path) -> None:
