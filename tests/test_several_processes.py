@@ -1,8 +1,6 @@
 """Several processes train as one does: same losses, same weights, one folder of results, a clean end when one dies."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
@@ -24,28 +22,11 @@ from disasym.train.state import read_header
 from disasym.train.step import LOSSES
 from networks import TINY
 from pairs import write_pairs
+from processes import start_all
 from several import COMPARED, run
 from tolerances import tolerance
 
 SCRIPT = Path(__file__).with_name("several.py")
-
-
-def start_all(count: int, *arguments: object) -> list["subprocess.Popen[str]"]:
-    """Python with these arguments once for each rank, as torchrun starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from disasym.cli.export import export_command
 from disasym.cli.infer import infer_command
 from disasym.cli.listen import listen_command
 from disasym.cli.prepare import prepare_command
+from disasym.cli.reproduce import reproduce_command
 from disasym.cli.train import train_command
 from disasym.cli.tumours import tumours_command
 from disasym.cli.verify import verify_command
@@ -48,6 +49,7 @@ class _Commands(click.Group):
         tumours_command,
         train_command,
         evaluate_command,
+        reproduce_command,
         export_command,
         verify_command,
         bench_command,

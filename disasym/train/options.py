@@ -79,6 +79,11 @@ class TrainOptions:
         """`losses` without those that the method leaves out."""
         return METHODS[self.method].losses(self.losses)
 
+    @property
+    def cache_folder(self) -> Path:
+        """Where preprocessed pairs are kept."""
+        return self.cache or self.out / "cache"
+
     def learning_rate(self, epoch: int) -> float:
         """lr · 0.1^⌊epoch / lr_step⌋ for the epoch counted from 0."""
         return self.lr * 0.1 ** (epoch // self.lr_step)

@@ -73,9 +73,8 @@ def fit(
     history = same_everywhere(resumed(options, state, step), options.out, processes)
 
     config = step.model.config
-    store = PairStore(options.cache or options.out / "cache", config.height, config.width)
-    banks = [TumourBank.load(path) for path in options.tumours] if options.weights.synthesis else []
-    pairs = TrainingPairs(training, store, banks, options.seed)
+    store = PairStore(options.cache_folder, config.height, config.width)
+    pairs = TrainingPairs(training, store, banks_of(options), options.seed)
     batches = EpochBatches(len(pairs), options.batch, options.seed, processes)
     data = loader(pairs, batches, options.workers, pin=processes.device.startswith("cuda"))
     log = RunLog(options.out, len(history)) if processes.first else None
@@ -124,6 +123,11 @@ def initial_model(options: TrainOptions, device: str) -> DisAsymNet:
     if options.init:
         load_imagenet(model.asyc.encoder, options.init)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def banks_of(options: TrainOptions) -> list[TumourBank]:
+    """The tumours that a run may paste; none where its losses do without."""
+    return [TumourBank.load(path) for path in options.tumours] if options.weights.synthesis else []
 
 
 def resumed(options: TrainOptions, state: Path, step: Step) -> list[dict[str, float]]:

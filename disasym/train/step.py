@@ -45,8 +45,9 @@ class Step:
         self.scalers = [torch.amp.GradScaler(self.kind, enabled=precision == "fp16") for _ in range(2)]
 
     def _averaging(self, half: nn.Module) -> Any:
-        """`half`, with its gradients averaged over processes."""
-        return DistributedDataParallel(half) if self.processes.count > 1 else half
+        """`half`, with its gradients averaged over processes where it has any."""
+        learns = any(parameter.requires_grad for parameter in half.parameters())
+        return DistributedDataParallel(half) if self.processes.count > 1 and learns else half
 
     def set_learning_rate(self, asyc: float, asyd: float) -> None:
         """For the steps to come: one rate for AsyC in both objectives, one for AsyD."""

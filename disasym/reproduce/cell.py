@@ -1,0 +1,123 @@
+"""One training run to its end: trained, its test women scored, its maps compared with the annotated lesions."""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from disasym.checkpoint import load_model
+from disasym.data.manifest import ImageRow, PairRow, load_mammogram
+from disasym.errors import ImageError
+from disasym.evaluate.localisation import THRESHOLD, Overlap, overlap
+from disasym.evaluate.truth import Truth
+from disasym.files import sha256_of, write_whole
+from disasym.infer.boxes import heat_of
+from disasym.model import DisAsymNet
+from disasym.reproduce.options import ReproduceOptions
+from disasym.reproduce.plan import PROBLEM, RESULT, Cell
+from disasym.reproduce.study import some_of
+from disasym.spec import Array
+from disasym.train.dataset import PairStore
+from disasym.train.processes import Processes
+from disasym.train.run import fit
+from disasym.train.validation import Scores, score
+
+PREDICTIONS, OVERLAPS = "predictions.csv", "overlaps.csv"
+Located = tuple[str, str, Overlap]  # pair_id, laterality
+
+
+def finish(cell: Cell, options: ReproduceOptions, processes: Processes) -> None:
+    """Train (or go on where a killed run was), score and locate; RESULT is written last and means that all is there."""
+    started = time.perf_counter()
+    told = options.run_options(cell.method, cell.folder)
+    training = some_of(cell.parts.train, cell.fraction, options.training.seed)
+    trained = fit(told, training, cell.parts.validation, processes)
+    model = load_model(trained.weights, processes.device)
+    store = PairStore(told.cache_folder, model.config.height, model.config.width)
+    scores = score(model, cell.parts.test, store, told.batch, processes)
+    located, unlocated = locate(model, cell.parts.test, processes)
+    if processes.first:
+        seconds = time.perf_counter() - started
+        write_predictions(cell.folder / PREDICTIONS, cell.parts.test, scores)
+        write_overlaps(cell.folder / OVERLAPS, located)
+        result = {
+            "training_pairs": len(training),
+            "validation_pairs": len(cell.parts.validation),
+            "test_pairs": len(cell.parts.test),
+            "scored_epoch": trained.best_epoch,
+            "lesions_that_cannot_be_read": unlocated,
+            "seconds": round(seconds, 1),
+            "weights_sha256": sha256_of(trained.weights),
+        }
+        (cell.folder / PROBLEM).unlink(missing_ok=True)
+        write_whole(cell.folder / RESULT, (json.dumps(result, indent=2) + "\n").encode())
+        (cell.folder / "state.safetensors").unlink(missing_ok=True)  # twice the weights, and of no more use
+    processes.wait()
+
+
+@torch.inference_mode()
+def locate(model: DisAsymNet, pairs: Sequence[PairRow], processes: Processes) -> tuple[list[Located], list[str]]:
+    """How well the map of each abnormal image with annotated lesions covers them (docs/adr/0019), and what failed."""
+    wanted = [pair for pair in pairs if any(_has_lesions(row) for row in (pair.right, pair.left))]
+    height, width = model.config.height, model.config.width
+    found: list[Located | str] = []
+    for pair in processes.part(wanted):
+        breasts = [load_mammogram(row, height, width) for row in (pair.right, pair.left)]
+        views = np.stack([breast.pixels for breast in breasts])
+        maps = model.asyc(torch.from_numpy(views)[None].to(processes.device)).cam[0].float().cpu().numpy()
+        for row, breast, cam in zip((pair.right, pair.left), breasts, maps, strict=True):
+            if not _has_lesions(row):
+                continue
+            try:
+                truth = Truth.of(row, breast.geometry, height, width)
+                found.append((pair.pair_id, row.laterality, overlap(region(breast.pixels, cam), truth.mask)))
+            except ImageError as error:  # of a mask
+                found.append(str(error))
+    every = [each for part in processes.gather(found) for each in part]
+    return [each for each in every if not isinstance(each, str)], [each for each in every if isinstance(each, str)]
+
+
+def region(pixels: Array, cam: Array) -> np.ndarray:
+    """bool [H, W]: where the map [h, w] over a view [H, W] is at least half of its maximum, which is 1 or 0."""
+    return heat_of(pixels, cam) >= THRESHOLD
+
+
+def _has_lesions(row: ImageRow) -> bool:
+    return bool(row.abnormal and row.lesions)
+
+
+def write_predictions(path: Path, pairs: Sequence[PairRow], scores: Scores) -> None:
+    """A row a test pair."""
+    rows = [
+        {
+            "pair_id": pair.pair_id,
+            "p_asymmetry": round(float(asymmetry), 6),
+            "p_abnormal_right": round(float(right), 6),
+            "p_abnormal_left": round(float(left), 6),
+        }
+        for pair, asymmetry, (right, left) in zip(pairs, scores.asymmetry, scores.abnormal, strict=True)
+    ]
+    write_table(path, ("pair_id", "p_asymmetry", "p_abnormal_right", "p_abnormal_left"), rows)
+
+
+def write_overlaps(path: Path, located: Sequence[Located]) -> None:
+    """A row an abnormal test image with annotated lesions."""
+    rows = [
+        {"pair_id": pair_id, "laterality": laterality, **{k: round(v, 6) for k, v in vars(found).items()}}
+        for pair_id, laterality, found in located
+    ]
+    write_table(path, ("pair_id", "laterality", "iou", "ior", "dice"), rows)
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, object]]) -> None:
+    """A CSV table that appears whole."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(path, text.getvalue().encode())
