@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.gpu_part import FAIL, INFO, PASS, NotHere, Part, read_records, require
 from benchmarks.gpu_rtx import capabilities_that_run
@@ -22,9 +21,6 @@ RTX, AOTI = "tensorrt-rtx", "aotinductor"
 LARGEST = 64  # pairs in a batch
 SYNTHETIC = 6  # pairs, where no real ones are given
 GATE = 3  # pairs of the gate on the processor, before the GPU is asked
-# Of the weights of AsyD's last convolution. With all of it, the images of random weights of `paper` lie further from
-# float32 in fp16 (0.026, docs/log.md) than an export may; trained weights begin at zero. Times do not depend on it.
-HEAD = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +45,6 @@ def models(part: Part) -> None:
     """Lively random weights, always the same ones, and the pairs that everything is compared on."""
     preset = "small" if part.dry else "paper"
     network = lively(preset)
-    with torch.no_grad():
-        network.asyd.head.weight.mul_(HEAD)
     save_model(part.work / WEIGHTS, network, preset=preset)
     views, source = _pairs(part.pairs, network.config.height, network.config.width)
     np.save(part.work / PAIRS, views)
