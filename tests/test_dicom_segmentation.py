@@ -25,7 +25,7 @@ from disasym.infer.results import Row, read_rows
 from disasym.preprocess import preprocess
 from exams import COLUMNS, ROWS, FakeEngine, write_exam
 from hot import HotEngine, run
-from validators import complaints
+from validators import complaints, report_text
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,18 @@ def test_the_eight_real_films_give_valid_reports_segmentations_and_captures_of_t
         sides = [f"{kind}-{side}.dcm" for kind in ("sr", "seg", "capture") for side in ("right", "left")]
         assert sorted(names) == sorted(sides)
         for name in row.dicom.split():
-            assert complaints(tmp_path / "out" / name) == []
+            path = tmp_path / "out" / name
+            assert complaints(path) == []
+            if "-sr-" in name:
+                assert report_text(path).startswith("Comprehensive 3D SR Document")
+                report = srread(path)
+                assert isinstance(report, Comprehensive3DSR)
+                assert isinstance(report.content, MeasurementReport)
+                assert len(report.content.get_image_measurement_groups()) >= 2
+            elif "-seg-" in name:
+                assert all(mask.any() for mask in masks_of(path))
+            else:
+                assert pydicom.dcmread(path).pixel_array.ndim == 3
     found = [
         pydicom.dcmread(path, stop_before_pixels=True) for path in (tmp_path / "out" / "dicom").glob("*-seg-*.dcm")
     ]

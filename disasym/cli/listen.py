@@ -73,7 +73,7 @@ Exit code:
 @click.option(
     "--write",
     metavar="LIST",
-    help="As for `disasym infer`.  [default: scores,panels, with --send-to also sr,seg]",
+    help="As for `disasym infer`.  [default: as there, with --send-to also sr,seg]",
 )
 @click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")
 @click.option("--quiet", "-q", is_flag=True, help="Only what goes wrong is logged.")

@@ -9,7 +9,7 @@ from disasym.infer.wanted import DICOM, WRITABLE
 from disasym.listen.receive import LateHandshake
 from disasym.listen.send import Destination, ae_title
 
-SENT = ("panels", "sr", "seg")  # what is written by default where results are sent
+SENT = ("panels", "html", "sr", "seg")  # what is written by default where results are sent
 
 
 @dataclass(frozen=True)
