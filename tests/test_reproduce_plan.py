@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from disasym.comparisons import METHODS
 from disasym.data.manifest import read_manifest
 from disasym.data.tumours import TumourBank, build_bank
+from disasym.efficientnet import EfficientNetLite0Head
 from disasym.errors import InputError
 from disasym.evaluate.localisation import overlap
 from disasym.reproduce import ReproduceOptions, plan, reproduce
 from disasym.reproduce.banks import banks_of_each
 from disasym.reproduce.cell import finish, region
-from disasym.reproduce.options import ABLATIONS, COMPARISONS
+from disasym.reproduce.frozen import pair_features, side_features
+from disasym.reproduce.options import ABLATIONS, COMPARISONS, FROZEN
 from disasym.reproduce.plan import DONE, FAILED, Cell, cells
 from disasym.reproduce.study import folds_of, read_studies, some_of
 from disasym.reproduce.timing import duration
@@ -106,6 +110,7 @@ def test_the_split_of_the_manifest_is_followed_and_its_absence_refused(made: tup
         ({"parts": ("table9",)}, "unknown part 'table9'"),
         ({"methods": ("magic",)}, "unknown method 'magic'"),
         ({"parts": ()}, "no part of the paper"),
+        ({"methods": (FROZEN,)}, "frozen-features needs ImageNet weights .* --frozen FILE"),
         ({"fractions": (0.25, 1.0)}, r"a training fraction is 0\.25: give tenths"),
         ({"fractions": (1.1,)}, r"a training fraction is 1\.1"),
         ({"folds": 1}, "1 folds: give 2 or more"),
@@ -237,3 +242,23 @@ def _with(told: ReproduceOptions, **changes: Any) -> ReproduceOptions:
 
 def _loaded(path: Path) -> TumourBank:
     return TumourBank.load(path)
+
+
+@pytest.mark.slow
+def test_the_trivial_model_is_a_row_of_its_own_and_knows_no_right_from_left(
+    made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    save_file(EfficientNetLite0Head().state_dict(), tmp_path / "lite0.safetensors")
+    told = options(*made, tmp_path, parts=("table1",), methods=(FROZEN,), frozen=tmp_path / "lite0.safetensors")
+    assert plan(told).seconds_left
+    found = reproduce(told)
+    assert [cell.state for cell in found.cells] == [DONE, DONE]
+    assert "| Frozen EfficientNet-Lite0, logistic regression | 2 |" in (tmp_path / "report.md").read_text()
+    rows = list(csv.DictReader((found.cells[0].folder / "predictions.csv").read_text().splitlines()))
+    assert len({row["p_abnormal_right"] for row in rows}) > 1
+    pooled = np.random.default_rng(0).random((3, 2, 5))
+    swapped = pooled[:, ::-1]
+    np.testing.assert_array_equal(pair_features(swapped), pair_features(pooled))
+    sides = side_features(pooled).reshape(3, 2, 10)
+    np.testing.assert_array_equal(side_features(swapped).reshape(3, 2, 10), sides[:, ::-1])

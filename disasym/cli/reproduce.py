@@ -55,6 +55,12 @@ def _fractions(context: click.Context, parameter: click.Parameter, value: str) -
 )
 @click.option("--methods", callback=_listed, metavar="LIST", help="Only these.  [default: all that the parts need]")
 @click.option(
+    "--frozen",
+    type=FILE,
+    help="ImageNet weights of EfficientNet-Lite0 as .safetensors: adds a row with its frozen features and a logistic"
+    " regression, which every method should beat.",
+)
+@click.option(
     "--fractions",
     callback=_fractions,
     default="0.2,0.4,0.6,0.8,1",
@@ -86,6 +92,7 @@ def reproduce_command(
     /,
     parts: tuple[str, ...],
     methods: tuple[str, ...],
+    frozen: Path | None,
     fractions: tuple[float, ...],
     folds: int,
     scored: str,
@@ -123,6 +130,7 @@ def reproduce_command(
         parts=parts,
         methods=methods,
         fractions=fractions,
+        frozen=frozen,
         folds=folds,
         scored=scored,
         bootstraps=bootstraps,

@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from disasym.evaluate.truth import Truth
 from disasym.files import sha256_of, write_whole
 from disasym.infer.boxes import heat_of
 from disasym.model import DisAsymNet
-from disasym.reproduce.options import ReproduceOptions
+from disasym.reproduce.frozen import score_frozen
+from disasym.reproduce.options import FROZEN, ReproduceOptions
 from disasym.reproduce.plan import PROBLEM, RESULT, Cell
 from disasym.reproduce.study import some_of
 from disasym.spec import Array
@@ -31,33 +33,53 @@ PREDICTIONS, OVERLAPS = "predictions.csv", "overlaps.csv"
 Located = tuple[str, str, Overlap]  # pair_id, laterality
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made of the test pairs."""
+
+    scores: Scores
+    located: list[Located]
+    facts: dict[str, object]  # further ones, for RESULT
+
+
 def finish(cell: Cell, options: ReproduceOptions, processes: Processes) -> None:
     """Train (or go on where a killed run was), score and locate; RESULT is written last and means that all is there."""
     started = time.perf_counter()
-    told = options.run_options(cell.method, cell.folder)
     training = some_of(cell.parts.train, cell.fraction, options.training.seed)
-    trained = fit(told, training, cell.parts.validation, processes)
-    model = load_model(trained.weights, processes.device)
-    store = PairStore(told.cache_folder, model.config.height, model.config.width)
-    scores = score(model, cell.parts.test, store, told.batch, processes)
-    located, unlocated = locate(model, cell.parts.test, processes)
+    if cell.method == FROZEN:
+        found = Outcome(score_frozen(training, cell.parts.test, options, processes), [], {})
+    else:
+        found = trained(cell, training, options, processes)
     if processes.first:
-        seconds = time.perf_counter() - started
-        write_predictions(cell.folder / PREDICTIONS, cell.parts.test, scores)
-        write_overlaps(cell.folder / OVERLAPS, located)
+        write_predictions(cell.folder / PREDICTIONS, cell.parts.test, found.scores)
+        write_overlaps(cell.folder / OVERLAPS, found.located)
         result = {
             "training_pairs": len(training),
             "validation_pairs": len(cell.parts.validation),
             "test_pairs": len(cell.parts.test),
-            "scored_epoch": trained.best_epoch,
-            "lesions_that_cannot_be_read": unlocated,
-            "seconds": round(seconds, 1),
-            "weights_sha256": sha256_of(trained.weights),
+            "seconds": round(time.perf_counter() - started, 1),
+            **found.facts,
         }
         (cell.folder / PROBLEM).unlink(missing_ok=True)
         write_whole(cell.folder / RESULT, (json.dumps(result, indent=2) + "\n").encode())
-        (cell.folder / "state.safetensors").unlink(missing_ok=True)  # twice the weights, and of no more use
+        (cell.folder / "state.safetensors").unlink(missing_ok=True)  # thrice the weights, and of no more use
     processes.wait()
+
+
+def trained(cell: Cell, training: Sequence[PairRow], options: ReproduceOptions, processes: Processes) -> Outcome:
+    """A method of the paper's tables: the trainer's weights, their scores and their maps."""
+    told = options.run_options(cell.method, cell.folder)
+    result = fit(told, training, cell.parts.validation, processes)
+    model = load_model(result.weights, processes.device)
+    store = PairStore(told.cache_folder, model.config.height, model.config.width)
+    scores = score(model, cell.parts.test, store, told.batch, processes)
+    located, unlocated = locate(model, cell.parts.test, processes)
+    facts = {
+        "scored_epoch": result.best_epoch,
+        "lesions_that_cannot_be_read": unlocated,
+        "weights_sha256": sha256_of(result.weights),
+    }
+    return Outcome(scores, located, facts)
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ COMPARISONS = ("resnet18", "ham", "late-fusion", "cvt", "wang2022", OURS)
 ABLATIONS = ("asyc", "asyd", "asyd-syn", "asyc-asyd", OURS)
 PARTS = {"table1": COMPARISONS, "table2": ABLATIONS, "figure2": COMPARISONS, "figure3": COMPARISONS}
 FRACTIONS = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the training women, in tenths
+FROZEN = "frozen-features"  # the row that is trained without a trainer: disasym.reproduce.frozen
 BEST, LAST = "best", "last"
 
 
@@ -31,11 +32,14 @@ class ReproduceOptions:
     scored: str = BEST  # the epoch with the best AUC on women held back for that, or the LAST, with none held back
     bootstraps: int = 1000
     panels: int = 4  # pairs of figure 3
+    frozen: Path | None = None  # ImageNet weights of EfficientNet-Lite0: adds FROZEN to table 1 and figure 2
 
     def __post_init__(self) -> None:
-        for name, given, known in (("part", self.parts, PARTS), ("method", self.methods, METHODS)):
+        for name, given, known in (("part", self.parts, PARTS), ("method", self.methods, (*METHODS, FROZEN))):
             if unknown := [each for each in given if each not in known]:
                 raise InputError(f"unknown {name} {unknown[0]!r}: choose from {', '.join(known)}")
+        if FROZEN in self.methods and self.frozen is None:
+            raise InputError(f"{FROZEN} needs ImageNet weights of EfficientNet-Lite0: give --frozen FILE")
         if not self.parts:
             raise InputError(f"no part of the paper is asked for: choose from {', '.join(PARTS)}")
         if self.scored not in (BEST, LAST):
@@ -50,7 +54,13 @@ class ReproduceOptions:
 
     def methods_of(self, part: str) -> tuple[str, ...]:
         """The methods of a table or figure, in its order, of those that were asked for."""
-        return tuple(name for name in PARTS[part] if not self.methods or name in self.methods)
+        trivial = (FROZEN,) if self.frozen is not None and part in ("table1", "figure2") else ()
+        return tuple(name for name in (*trivial, *PARTS[part]) if not self.methods or name in self.methods)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where preprocessed pairs are kept, for all runs."""
+        return self.training.cache_folder
 
     @property
     def settings(self) -> dict[str, object]:
@@ -68,9 +78,19 @@ class ReproduceOptions:
 
     def run_options(self, method: str, out: Path) -> TrainOptions:
         """Of one training run: the same budget for every method."""
-        return dataclasses.replace(
-            self.training, method=method, out=out, resume=True, cache=self.training.cache or self.training.out / "cache"
-        )
+        return dataclasses.replace(self.training, method=method, out=out, resume=True, cache=self.cache_folder)
+
+
+def title_of(method: str) -> str:
+    """As in the tables."""
+    return "Frozen EfficientNet-Lite0, logistic regression" if method == FROZEN else METHODS[method].title
+
+
+def source_of(method: str) -> str:
+    """Where a method comes from."""
+    if method == FROZEN:
+        return "ImageNet features that never saw a breast (disasym/reproduce/frozen.py): the model that must be beaten"
+    return METHODS[method].source
 
 
 def check_settings(options: ReproduceOptions, path: Path) -> None:

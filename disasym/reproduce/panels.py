@@ -9,14 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from disasym.checkpoint import load_model
-from disasym.comparisons import METHODS
 from disasym.data.manifest import ImageRow, PairRow, load_mammogram
 from disasym.errors import ImageError
 from disasym.evaluate.truth import Truth
 from disasym.infer.boxes import heat_of
 from disasym.infer.colours import Pixels, grey, overlay
 from disasym.preprocess import Mammogram
-from disasym.reproduce.options import OURS, ReproduceOptions
+from disasym.reproduce.options import OURS, ReproduceOptions, title_of
 from disasym.reproduce.plan import DONE, Cell
 from disasym.spec import SIDES
 
@@ -60,7 +59,7 @@ def draw(pair: PairRow, cells: Sequence[Cell], options: ReproduceOptions, path: 
         maps = out.cam[0].numpy()
         heats = [overlay(view, heat_of(view, cam), STRENGTH) for view, cam in zip(views, maps, strict=True)]
         scores = " ".join(f"{score:.2f}" for score in out.abnormal[0].tolist())
-        columns.append((f"{METHODS[cell.method].title}\n{scores}", heats))
+        columns.append((f"{title_of(cell.method)}\n{scores}", heats))
         if cell.method == OURS and out.normal is not None and out.abnormality is not None:
             columns.append(("x_n", [grey(image) for image in out.normal[0].numpy()]))
             columns.append(("x_ab", [grey(image) for image in out.abnormality[0].numpy()]))

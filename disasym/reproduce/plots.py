@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from disasym.comparisons import METHODS
 from disasym.errors import MissingExtraError
 from disasym.metrics import Interval
-from disasym.reproduce.options import OURS, ReproduceOptions
+from disasym.reproduce.options import OURS, ReproduceOptions, title_of
 from disasym.reproduce.results import Result
 from disasym.reproduce.study import Study
 
@@ -44,7 +43,7 @@ def plot_figure_2(study: Study, results: Sequence[Result], options: ReproduceOpt
                 shares,
                 middle,
                 yerr=reach,
-                label=METHODS[method].title,
+                label=title_of(method),
                 color="black" if method == OURS else COLOURS[number % len(COLOURS)],
                 marker=MARKERS[number % len(MARKERS)],
                 linewidth=2 if method == OURS else 1.2,

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from disasym import __version__
-from disasym.comparisons import METHODS
 from disasym.files import write_whole
 from disasym.reproduce.cell import write_table
-from disasym.reproduce.options import BEST, ReproduceOptions
+from disasym.reproduce.options import BEST, ReproduceOptions, source_of, title_of
 from disasym.reproduce.panels import figure_3
 from disasym.reproduce.plan import DONE, FAILED, Cell, reason_of
 from disasym.reproduce.plots import plot_figure_2
@@ -105,7 +104,7 @@ def _panels(pictures: Sequence[Path]) -> Iterator[str]:
 
 def _notes(options: ReproduceOptions) -> str:
     sources = "\n".join(
-        f"- {METHODS[name].title}: {METHODS[name].source}"
+        f"- {title_of(name)}: {source_of(name)}"
         for name in dict.fromkeys(name for part in options.parts for name in options.methods_of(part))
     )
     return (

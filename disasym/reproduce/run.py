@@ -11,6 +11,7 @@ from disasym.errors import DisasymError, InputError
 from disasym.files import write_whole
 from disasym.infer.lock import only_run
 from disasym.reproduce.cell import finish
+from disasym.reproduce.frozen import network_of
 from disasym.reproduce.options import ReproduceOptions, check_settings
 from disasym.reproduce.plan import DONE, FAILED, PROBLEM, Cell, cells, write_plan
 from disasym.reproduce.plots import check_matplotlib
@@ -132,6 +133,8 @@ def _prepared(options: ReproduceOptions, processes: Processes, say: Say) -> tupl
     if banks := banks_of(options.run_options("disasymnet", out)):
         for study in studies:
             foreign_bank(next(iter(study.pairs.values())).rows.dataset, banks)
+    if options.frozen is not None:
+        network_of(options, "cpu")
     listed = cells(options, studies)
     if not listed:
         raise InputError(f"nothing to run: {', '.join(options.methods)} is in none of {', '.join(options.parts)}")

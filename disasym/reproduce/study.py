@@ -51,7 +51,7 @@ def read_studies(options: ReproduceOptions, processes: Processes) -> tuple[Study
     """
     studies: list[Study] = []
     config = options.training.config
-    store = PairStore(options.run_options("resnet18", options.training.out).cache_folder, config.height, config.width)
+    store = PairStore(options.cache_folder, config.height, config.width)
     for manifest in options.training.manifests:
         part = read_part(manifest, ALL)
         names = sorted({pair.rows.dataset for pair in part.pairs})

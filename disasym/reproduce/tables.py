@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from disasym.comparisons import METHODS
 from disasym.evaluate.words import p_value
 from disasym.metrics import Interval
 from disasym.reproduce.cell import write_table
-from disasym.reproduce.options import OURS, ReproduceOptions
+from disasym.reproduce.options import OURS, ReproduceOptions, title_of
 from disasym.reproduce.results import Figure, Result
 from disasym.reproduce.study import Study
 
@@ -83,7 +82,7 @@ def figure_2(study: Study, results: Sequence[Result], options: ReproduceOptions)
     rows = []
     for method in methods:
         found = [by_key.get((method, fraction)) for fraction in options.fractions]
-        rows.append((METHODS[method].title, *("" if each is None else str(each.area("side")) for each in found)))
+        rows.append((title_of(method), *("" if each is None else str(each.area("side")) for each in found)))
     return "\n".join(table(("method", *(f"{fraction:.0%}" for fraction in options.fractions)), rows))
 
 
@@ -95,7 +94,7 @@ def chosen(study: Study, results: Sequence[Result], methods: Sequence[str]) -> l
 
 def title(result: Result) -> str:
     """As in the paper's tables."""
-    name = METHODS[result.method].title
+    name = title_of(result.method)
     return f"**{name}**" if result.method == OURS else name
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from disasym.files import write_whole
-from disasym.reproduce.options import ReproduceOptions
+from disasym.reproduce.frozen import features, network_of
+from disasym.reproduce.options import FROZEN, ReproduceOptions
 from disasym.reproduce.plan import DONE, Cell
 from disasym.reproduce.study import some_of
 from disasym.train.dataset import EpochBatches, PairStore, TrainingPairs, loader
@@ -22,6 +23,8 @@ SPEEDS = "speeds.json"  # seconds a training step of a method takes, by data set
 
 def measure(cell: Cell, options: ReproduceOptions, processes: Processes) -> float:
     """Seconds of a training step of this method, and of what it needs from disk; nothing is kept of it."""
+    if cell.method == FROZEN:
+        return measure_frozen(cell, options, processes)
     told = options.run_options(cell.method, cell.folder)
     step = Step(initial_model(told, processes.device), told.weights, told.precision, processes)
     step.set_learning_rate(told.lr, told.lr)
@@ -38,6 +41,15 @@ def measure(cell: Cell, options: ReproduceOptions, processes: Processes) -> floa
             if steps == TIMED:
                 break
     return (time.perf_counter() - started) / TIMED
+
+
+def measure_frozen(cell: Cell, options: ReproduceOptions, processes: Processes) -> float:
+    """Seconds of the features of a batch."""
+    network, batch = network_of(options, processes.device), cell.parts.train[: options.training.batch]
+    features(network, batch, options, processes)  # warms up
+    started = time.perf_counter()
+    features(network, batch, options, processes)
+    return time.perf_counter() - started
 
 
 class Clock:
@@ -69,6 +81,9 @@ class Clock:
             return 0.0
         if not self.knows(cell):
             return None
+        if cell.method == FROZEN:
+            pairs = len(cell.parts.train) + len(cell.parts.test)
+            return -(-pairs // self.options.training.batch) * self.speeds[self._key(cell)]
         epochs = self.options.training.epochs - epochs_done(cell)
         return max(0, epochs) * steps_of(cell, self.options.training, self.options) * self.speeds[self._key(cell)]
 
