@@ -13,6 +13,7 @@ from disasym.comparisons import CLASSIFIERS, build
 from disasym.errors import CheckpointError, InputError
 from disasym.files import write_whole
 from disasym.model import DisAsymNet, ModelConfig
+from disasym.temperature import ENTRY, Temperatures, read_temperatures
 
 FORMAT = "disasym-weights-1"
 
@@ -40,6 +41,8 @@ def save_model(path: Path, model: DisAsymNet, dtype: torch.dtype = torch.float32
 def load_model(path: Path, device: str = "cpu", attention: str = "auto") -> DisAsymNet:
     """The network of a file written by `save_model`, float32, in evaluation mode, its `config` attached.
 
+    It divides by the temperatures that the file carries.
+
     `attention` is a backend of `disasym.kernels.bilateral_attention`.
 
     Raises:
@@ -51,7 +54,25 @@ def load_model(path: Path, device: str = "cpu", attention: str = "auto") -> DisA
         model.load_state_dict({name: _restored(value) for name, value in read_tensors(path).items()})
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit its own configuration {config}: {error}") from None
+    if carried := temperatures_of(path):
+        model.temperatures = (carried.asymmetry.temperature, carried.abnormal.temperature)
     return model.to(device).eval()
+
+
+def temperatures_of(path: Path) -> Temperatures | None:
+    """The temperatures that the file carries. CheckpointError when its entry cannot be read."""
+    text = read_metadata(path).get(ENTRY)
+    try:
+        return None if text is None else read_temperatures(text)
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def with_temperatures(path: Path, target: Path, temperatures: Temperatures) -> None:
+    """Write the same weights with `temperatures` in their header; not a bit of a tensor changes."""
+    read_config(path)  # refuses what is no weights file
+    content = path.read_bytes()
+    write_whole(target, _ordered(content, **{ENTRY: temperatures.as_text()}))
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -103,11 +124,11 @@ def _sound(config: ModelConfig) -> ModelConfig:
     return config
 
 
-def _ordered(content: bytes) -> bytes:
-    """The same safetensors file with its metadata sorted: the library writes them in a random order each time."""
+def _ordered(content: bytes, **more: str) -> bytes:
+    """The same safetensors file with `more` metadata, sorted: the library writes them in a random order each time."""
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    header["__metadata__"] = dict(sorted({**header["__metadata__"], **more}.items()))
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8
     return len(text).to_bytes(8, "little") + text + content[8 + size :]

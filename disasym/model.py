@@ -101,6 +101,7 @@ class DisAsymNet(nn.Module):
             raise InputError(f"classifier {config.classifier!r} is a comparison's: call disasym.comparisons.build")
         self.config = config
         self.attention = attention
+        self.temperatures: tuple[float, float] | None = None  # of asymmetry and abnormal: see `disasym.temperature`
         self.asyc = AsyC(config, attention) if classifier is None else cast("AsyC", classifier)
         if config.decoder:
             self.asyd = AsyD(config)
@@ -109,14 +110,21 @@ class DisAsymNet(nn.Module):
         """views [B, 2, H, W] in [0, 1] → the outputs of `disasym.spec`, probabilities and images in [0, 1]."""
         found = self.asyc(views)
         normal, abnormality = self.asyd(views, found) if self.config.decoder else (None, None)
-        abnormal = found.abnormal.sigmoid()
+        asymmetry, abnormal = self._probabilities(found)
         return ModelOutputs(
-            asymmetry=found.asymmetry.sigmoid(),
+            asymmetry=asymmetry,
             abnormal=abnormal,
             cam=found.cam * abnormal[..., None, None],  # a normal side stays cold
             normal=normal,
             abnormality=abnormality,
         )
+
+    def _probabilities(self, found: "Classified") -> tuple[Tensor, Tensor]:
+        """Of asymmetry [B] and abnormal [B, 2]; without temperatures nothing is divided, so no bit changes."""
+        if self.temperatures is None:
+            return found.asymmetry.sigmoid(), found.abnormal.sigmoid()
+        asymmetry, abnormal = self.temperatures
+        return (found.asymmetry / asymmetry).sigmoid(), (found.abnormal / abnormal).sigmoid()
 
 
 class Classified(NamedTuple):

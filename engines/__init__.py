@@ -202,4 +202,5 @@ def _info(manifest: Manifest, target: Target, device: str) -> EngineInfo:
         device=device,
         max_batch=target.max_batch,
         outputs=tuple(manifest.outputs),
+        calibrated=manifest.temperatures is not None,
     )

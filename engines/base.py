@@ -26,6 +26,7 @@ class EngineInfo:
     device: str  # "cpu" or "cuda"
     max_batch: int | None  # None: as memory allows
     outputs: tuple[str, ...] = OUTPUTS  # what it returns; the others are None in `Outputs`
+    calibrated: bool = False  # its probabilities went through temperatures: see `disasym.temperature`
 
 
 class Engine(ABC):

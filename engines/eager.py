@@ -53,7 +53,7 @@ class EagerEngine(Engine):
 def describe(weights: Path, device: str) -> EngineInfo:
     """What a weights file holds; its preset is the one with that configuration, else "custom"."""
     _require_torch()
-    from disasym.checkpoint import read_config
+    from disasym.checkpoint import read_config, temperatures_of
     from disasym.model import PRESETS
 
     config = read_config(weights)
@@ -66,6 +66,7 @@ def describe(weights: Path, device: str) -> EngineInfo:
         device=device,
         max_batch=None,
         outputs=OUTPUTS if config.decoder else OUTPUTS[:3],
+        calibrated=temperatures_of(weights) is not None,
     )
 
 
@@ -86,6 +87,9 @@ def _loaded(weights: Path, info: EngineInfo) -> "DisAsymNet":
             f"{weights} is for {model.config.height}×{model.config.width} pixels, its manifest says"
             f" {info.height}×{info.width}: export the model again"
         )
+    if (model.temperatures is not None) != info.calibrated:
+        said = "temperatures" if info.calibrated else "no temperatures"
+        raise EngineError(f"the manifest beside {weights} says {said}, and the weights differ: export the model again")
     if not {"normal", "abnormality"} & set(info.outputs):
         model.asyd = _no_decoder()
     for weight in model.parameters():

@@ -11,7 +11,7 @@ import onnxscript
 import torch
 
 from disasym import __version__
-from disasym.checkpoint import load_model, read_config, read_metadata, save_model
+from disasym.checkpoint import load_model, read_config, read_metadata, save_model, temperatures_of
 from disasym.engines.base import EngineInfo
 from disasym.engines.eager import describe
 from disasym.errors import ExportError
@@ -26,6 +26,7 @@ from disasym.export.to_onnx import config_json, to_onnx
 from disasym.files import sha256_of, write_whole
 from disasym.model import ModelConfig
 from disasym.spec import OUTPUT_SETS, check_views
+from disasym.temperature import ENTRY, Temperatures
 
 TOOLS = (torch, onnx, onnxscript, onnxruntime)
 
@@ -95,19 +96,39 @@ def _built(folder: Path, earlier: Path, config: ModelConfig, info: EngineInfo, o
         },
         tools={"disasym": __version__, **{tool.__name__: str(tool.__version__) for tool in TOOLS}},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        temperatures=temperatures_of(folder / WEIGHTS),
     )
 
 
 def _card(weights: Path, info: EngineInfo, config: ModelConfig) -> str:
     """The model card beside the weights; without one, the little that is known from the weights alone."""
     card = weights.parent / CARD
+    said = _probabilities(temperatures_of(weights))
     if card.is_file():
-        return card.read_text(encoding="utf-8")
-    metadata = {key: value for key, value in read_metadata(weights).items() if key not in ("config", "preset")}
+        return card.read_text(encoding="utf-8") + said
+    metadata = {key: value for key, value in read_metadata(weights).items() if key not in ("config", "preset", ENTRY)}
     rows = {"configuration": config_json(config), "SHA-256 of the weights": info.model_sha256, **metadata}
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return (
         f"# A disasym model, preset {info.preset}\n\n| | |\n|---|---|\n{table}\n\n"
         "No model card came with these weights: what they were trained on and how well they do is not known here.\n"
         "Not a medical device; not for clinical use.\n"
+    ) + said
+
+
+def _probabilities(carried: Temperatures | None) -> str:
+    """What the temperatures of the weights mean, for the card; nothing where there are none."""
+    if carried is None:
+        return ""
+    rows = [
+        f"| {name} | {head.temperature:.3f} [{head.low:.3f}, {head.high:.3f}] | {head.entries} | {head.positives} |"
+        f" {head.women} | {head.loss_before:.4f} → {head.loss_after:.4f} |"
+        for name, head in (("asymmetry", carried.asymmetry), ("abnormal", carried.abnormal))
+    ]
+    head = "| head | temperature, 95 % interval | entries | positive | women | log loss |\n|---|---|---|---|---|---|\n"
+    return (
+        f"\n## Probabilities\n\nThe logits of both heads are divided by temperatures that were fitted on {carried.data}"
+        f" (weights before: {carried.weights_sha256[:12]}):\n\n" + head + "\n".join(rows) + "\n\n"
+        "They make scores probabilities for women like those. Where fewer are abnormal, as in screening, the scores are"
+        " still too high.\n"
     )

@@ -9,12 +9,13 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from disasym.errors import EngineError
+from disasym.errors import EngineError, InputError
 from disasym.export.strict import Shape, Strict
 from disasym.files import sha256_of, write_whole
 from disasym.spec import OUTPUT_SETS, OUTPUTS, output_shapes
+from disasym.temperature import ENTRY, Temperatures, read_temperatures
 
 FORMAT = "disasym-export-2"
 MANIFEST, ONNX, PT2, WEIGHTS, CARD = "manifest.json", "model.onnx", "model.pt2", "model.safetensors", "README.md"
@@ -66,6 +67,7 @@ class Manifest:
     files: dict[str, str]  # every file → SHA-256
     tools: dict[str, str]  # package → version, of those that made it
     created: str  # ISO 8601, UTC
+    temperatures: Temperatures | None = None  # those of the weights, which every target has inside; not written if None
 
     @property
     def height(self) -> int:
@@ -92,7 +94,10 @@ def symbolic_shapes(
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json` into the folder, whole or not at all."""
-    text = json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False, allow_nan=False)
+    content = dataclasses.asdict(manifest)
+    if manifest.temperatures is None:  # as before there were any
+        del content[ENTRY]
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(folder / MANIFEST, text.encode() + b"\n")
 
 
@@ -136,7 +141,7 @@ class _Reader(Strict):
         if found != FORMAT:
             again = f"use the disasym version that made it, or export its {WEIGHTS} again into another folder"
             self.refuse("format", found, repr(FORMAT), again)
-        fields = self.fields(content, Manifest, "the manifest")
+        fields = self.fields({ENTRY: None, **cast("dict[str, Any]", content)}, Manifest, "the manifest")
         manifest = Manifest(
             preset=self.text(fields["preset"], "preset"),
             config=self.config(fields["config"]),
@@ -149,6 +154,7 @@ class _Reader(Strict):
             files=self.table(fields["files"], "files", self.sha256),
             tools=self.table(fields["tools"], "tools", self.text),
             created=self.text(fields["created"], "created"),
+            temperatures=self.temperatures(fields[ENTRY]),
         )
         self.consistent(manifest)
         return manifest
@@ -185,6 +191,12 @@ class _Reader(Strict):
         if parity.measured.keys() != parity.tolerance.keys():
             self.refuse(f"{name}.tolerance", sorted(parity.tolerance), f"one for each of {sorted(parity.measured)}")
         return parity
+
+    def temperatures(self, content: object) -> Temperatures | None:
+        try:
+            return None if content is None else read_temperatures(content)
+        except InputError as error:
+            self.refuse(ENTRY, str(error), "those of the weights")
 
     def consistent(self, manifest: Manifest) -> None:
         for name in manifest.files:

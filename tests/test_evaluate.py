@@ -75,6 +75,46 @@ def test_the_test_pairs_are_scored_and_every_table_says_the_same(
     assert f"{area:.3f} [" in result.stdout
 
 
+def test_calibration_and_lesions_are_in_every_table_and_drawn(
+    tmp_path: Path, manifest: Path, small_export: Path
+) -> None:
+    result = evaluate(manifest, tmp_path / "out", small_export, "--split", "all")
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "out"
+    metrics = {(row["level"], row["group"], row["figure"]): row for row in rows_of(out / "metrics.csv")}
+    scores = [
+        float(row[f"p_abnormal_{side}"]) for row in rows_of(out / "predictions.csv") for side in ("right", "left")
+    ]
+    labels = [float(row[f"abnormal_{side}"]) for row in rows_of(out / "predictions.csv") for side in ("right", "left")]
+    brier = np.mean((np.array(scores) - labels) ** 2)
+    assert float(metrics["side", "", "brier"]["value"]) == pytest.approx(brier, abs=1e-5)
+    assert metrics["image", "map", "mean_tiou"]["entries"] == "4", "every second pair has a lesion on one side"
+    assert (
+        metrics["lesion", "", "froc_sensitivity_at_1"]["entries"],
+        metrics["lesion", "", "froc_sensitivity_at_1"]["positives"],
+    ) == ("16", "4")
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["lesions"]["map"]["figures"]["iou"]["value"] == pytest.approx(
+        float(metrics["image", "map", "iou"]["value"]), abs=1e-6
+    )
+    assert {row["curve"] for row in rows_of(out / "curves.csv")} == {"reliability", "froc"}
+    report = (out / "report.md").read_text()
+    for name in ("roc.png", "reliability.png", "froc.png"):
+        assert f"]({name})" in report
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    assert "heat map alone" in result.stdout
+
+
+def test_a_model_without_heat_maps_locates_nothing_and_an_old_picture_goes(
+    tmp_path: Path, manifest: Path, scores_export: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "froc.png").write_bytes(b"of another evaluation")
+    assert evaluate(manifest, tmp_path / "out", scores_export, "--quiet").exit_code == 0
+    assert "Not looked for: the model makes no heat map" in (tmp_path / "out" / "report.md").read_text()
+    assert not (tmp_path / "out" / "froc.png").exists()
+
+
 def test_the_same_evaluation_writes_the_same_bytes(tmp_path: Path, manifest: Path, small_export: Path) -> None:
     for name in ("a", "b"):
         assert evaluate(manifest, tmp_path / name, small_export, "--quiet").output == ""
@@ -135,7 +175,7 @@ def test_no_patient_identifier_is_written(tmp_path: Path, manifest: Path, small_
     with_splits(manifest, {row["pair_id"]: "test" for row in rows}, patient_id=names)
     result = evaluate(manifest, tmp_path / "out", small_export)
     assert result.exit_code == 0, result.output
-    assert "Erika" not in result.output + "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+    assert "Erika" not in result.output + "".join(path.read_text("latin-1") for path in (tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -253,7 +293,8 @@ def test_data_sets_together_are_a_doubt_and_each_has_its_own_figures(tmp_path: P
     with_splits(path, {f"made-{at}": "test" for at in numbers}, dataset=sets)
     result = evaluate(path, tmp_path / "out", small_export)
     assert "2 data sets together" in result.stdout
-    columns = {(row["column"], row["group"]) for row in rows_of(tmp_path / "out" / "metrics.csv")}
+    rows = [row for row in rows_of(tmp_path / "out" / "metrics.csv") if row["level"] == "woman"]
+    columns = {(row["column"], row["group"]) for row in rows}
     assert columns == {("", ""), ("dataset", "x"), ("dataset", "y")}
 
 

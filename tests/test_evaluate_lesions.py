@@ -1,5 +1,6 @@
 """Where lesions are in the network's view, and how a map is compared with them, against cases worked by hand."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,16 @@ from disasym.data.rows import ImageRow, Lesion
 from disasym.errors import ImageError, InputError
 from disasym.evaluate.discrimination import Draws
 from disasym.evaluate.froc import RATES, Mark, Marked, froc, marked, peaks
+from disasym.evaluate.lesions import Looking
 from disasym.evaluate.localisation import TIOR, TIOU, Overlap, localisation, overlap
+from disasym.evaluate.part import Pair
 from disasym.evaluate.truth import Truth, in_view
+from disasym.infer.boxes import heat_of
+from disasym.infer.stages import Scored
 from disasym.metrics import Interval
-from disasym.preprocess import Geometry
-from disasym.spec import STRIDE
+from disasym.preprocess import Geometry, Mammogram
+from disasym.spec import STRIDE, Array
+from evaluations import pair, side
 
 DRAWS = Draws(50)
 # A file of 40 × 30 pixels, mirrored, cropped at (4, 2), drawn at half the width and a quarter of the height.
@@ -141,13 +147,24 @@ def test_without_an_annotated_lesion_there_is_no_figure_but_a_reason() -> None:
 # FROC
 
 
-def test_a_mark_is_a_peak_and_a_flat_top_is_one_mark() -> None:
-    heat = np.zeros((256, 128), np.float32)
-    heat[100:104, 50:54] = 0.75
-    heat[200, 20] = 0.25
-    heat[205, 25] = 0.125  # within a cell of a higher one
-    assert peaks(heat) == (Mark(101.5, 51.5, 0.75), Mark(200.5, 20.5, 0.25))
-    assert peaks(np.zeros((64, 64), np.float32)) == ()
+def test_a_mark_is_the_hottest_place_of_a_cell_and_equal_cells_have_one_mark() -> None:
+    cam = np.zeros((8, 4), np.float32)
+    cam[2, 1], cam[6, 2:4], cam[3, 2] = 0.75, 0.25, 0.5  # the last touches a hotter one
+    first, second = peaks(cam, heat_of(np.ones((256, 128), np.float32), cam))
+    assert (first.score, second.score) == pytest.approx((0.75, 0.25), abs=0.03)
+    assert abs(first.row - 80) < STRIDE / 2
+    assert abs(first.column - 48) < STRIDE / 2
+    assert 192 <= second.row <= 224
+    assert 64 <= second.column <= 128
+
+
+def test_a_cell_outside_of_the_breast_and_a_cold_map_have_no_mark() -> None:
+    cam = np.zeros((8, 4), np.float32)
+    cam[7, 3] = 0.9
+    breast = np.zeros((256, 128), np.float32)
+    breast[:128, :64] = 1
+    assert peaks(cam, heat_of(breast, cam)) == ()
+    assert peaks(np.zeros((2, 2), np.float32), np.zeros((64, 64), np.float32)) == ()
 
 
 def test_a_mark_hits_what_is_within_half_a_cell() -> None:
@@ -209,3 +226,61 @@ def test_the_curve_is_what_counting_at_each_threshold_gives(images: list[Marked]
     ]
     assert found.rates == pytest.approx([0, *(rate for rate, _ in counted)])
     assert found.sensitivities == pytest.approx([0, *(share for _, share in counted)])
+
+
+# All of it, on the maps of a pair
+
+FLAT = Geometry(128, 96, False, 0, 0, 128, 96, 1.0, 1.0, 0, 0)
+
+
+def scored(both: Pair, cam: Array, right_score: float) -> Scored:
+    """What a network would have made of two evenly grey breasts."""
+    tissue = np.ones((128, 96), np.float32)
+    right, left = Mammogram(tissue, "R", "CC", FLAT), Mammogram(tissue, "L", "CC", FLAT)
+    return Scored(both.job, right, left, 0.5, (right_score, 0.0), cam=cam)
+
+
+def test_a_map_that_is_hot_on_the_lesion_finds_it_and_a_cold_side_has_no_mark() -> None:
+    lesion = Lesion("box", 32, 64, 64, 96)  # one cell of the CAM
+    right = dataclasses.replace(side("R", True, "a"), lesions=(lesion,))
+    unknown, unmarked = side("L", None, "a"), side("L", True, "a")
+    cam = np.zeros((2, 4, 3), np.float32)
+    cam[0, 2, 1] = 0.8
+    looking = Looking()
+    for left in (side("L", False, "a"), unknown, unmarked):
+        both = pair(right, left)
+        looking(both, scored(both, cam, 0.8))
+    assert looking.unjudged == 2
+    assert [(len(image.found), image.missed, image.false) for image in looking.images] == [
+        (1, 0, ()),
+        (0, 0, ()),
+        (1, 0, ()),
+        (1, 0, ()),
+    ]
+    assert looking.images[0].found[0] == pytest.approx(0.8, abs=0.01), "but for the interpolation"
+    found = looking.found(DRAWS)
+    assert found is not None
+    assert (found.localisations["map"].images, found.froc.images, found.froc.lesions) == (3, 4, 3)
+    for each in looking.overlaps["map"]:
+        assert 0.5 < each.iou <= each.ior < 1, "half of the maximum is about the cell"
+    assert all(0 < each.iou < 1 for each in looking.overlaps["shown"])
+
+
+def test_a_score_below_one_half_shows_no_region_and_its_map_alone_is_still_judged() -> None:
+    right = dataclasses.replace(side("R", True, "a"), lesions=(Lesion("box", 32, 64, 64, 96),))
+    cam = np.zeros((2, 4, 3), np.float32)
+    cam[0, 2, 1] = 0.3
+    both, looking = pair(right, side("L", False, "a")), Looking()
+    looking(both, scored(both, cam, 0.3))
+    assert looking.overlaps["shown"] == [Overlap(0.0, 0.0, 0.0)]
+    assert looking.overlaps["map"][0].iou > 0.5
+
+
+def test_an_annotation_that_cannot_be_read_is_listed_and_not_counted(tmp_path: Path) -> None:
+    right = dataclasses.replace(side("R", True, "a"), lesions=(Lesion("mask", path=tmp_path / "gone.png"),))
+    both, looking = pair(right, side("L", False, "a")), Looking()
+    looking(both, scored(both, np.zeros((2, 4, 3), np.float32), 0.8))
+    found = looking.found(DRAWS)
+    assert found is not None
+    assert [Path(path).name for path, _ in found.unreadable] == ["a-R-CC.png"]
+    assert (found.froc.images, found.localisations["map"].images) == (1, 0)

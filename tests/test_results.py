@@ -54,7 +54,7 @@ def test_the_columns_of_the_specification_stand_in_their_order() -> None:
         "study_uid patient_id_hash view right_sop_uid left_sop_uid p_asymmetry p_abnormal_right p_abnormal_left"
         " paired_by model_sha256 engine"
     )
-    assert ("pair_id", "exam_id", *specified.split(), "boxes", "panel", "dicom") == COLUMNS
+    assert ("pair_id", "exam_id", *specified.split(), "boxes", "panel", "dicom", "calibrated") == COLUMNS
 
 
 def test_a_row_reads_back_and_probabilities_have_six_digits(tmp_path: Path) -> None:

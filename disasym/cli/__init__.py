@@ -4,6 +4,7 @@ import click
 
 from disasym import __version__
 from disasym.cli.bench import bench_command
+from disasym.cli.calibrate import calibrate_command
 from disasym.cli.demo import demo_command
 from disasym.cli.doctor import doctor_command
 from disasym.cli.evaluate import evaluate_command
@@ -49,6 +50,7 @@ class _Commands(click.Group):
         tumours_command,
         train_command,
         evaluate_command,
+        calibrate_command,
         reproduce_command,
         export_command,
         verify_command,

@@ -74,11 +74,13 @@ def evaluate_command(
     """Measure how well a model tells abnormal breasts from normal ones.
 
     The pairs of one split of MANIFEST are scored. AUC, average precision and sensitivity at 90 and 95 % specificity,
-    each with a 95 % interval over women, for single breasts, for pairs (asymmetry) and for women. Where the figures
-    are no evidence, because the model may know the women, the report begins with that.
+    each with a 95 % interval over women, for single breasts, for pairs (asymmetry) and for women; whether scores are
+    probabilities; and, where the manifest has lesions, how well heat maps show them. Where the figures are no
+    evidence, because the model may know the women, the report begins with that.
 
-    OUT gets report.md, metrics.csv, predictions.csv, left_out.csv, evaluation.json, and with --against comparison.csv.
-    docs/evaluate.md says what each figure is. Needs scikit-learn: pip install 'disasym[evaluate]'.
+    OUT gets report.md with ROC, reliability and FROC curves, metrics.csv, curves.csv, predictions.csv, left_out.csv,
+    evaluation.json, and with --against comparison.csv. docs/evaluate.md says what each figure is. Needs scikit-learn
+    and matplotlib: pip install 'disasym[evaluate]'.
     """
     from rich.console import Console
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from disasym.errors import MissingExtraError
 
-EVALUATE = ("sklearn",)
+EVALUATE = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}  # import → package
 TRAIN = ("torch", "safetensors", "tensorboard", "onnx", "onnxscript")
 
 
@@ -22,7 +22,7 @@ def requires_train(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def requires_evaluate() -> Iterator[None]:
+def requires_evaluate(command: str = "disasym evaluate") -> Iterator[None]:
     """Around imports: a package of the extra `evaluate` that is absent becomes a MissingExtraError."""
     try:
         yield
@@ -30,4 +30,4 @@ def requires_evaluate() -> Iterator[None]:
         package = (error.name or "").split(".")[0]
         if package not in EVALUATE:
             raise
-        raise MissingExtraError("disasym evaluate", "scikit-learn", "evaluate") from None
+        raise MissingExtraError(command, EVALUATE[package], "evaluate") from None

@@ -21,7 +21,18 @@ def doubts(part: Part, model: Path, model_sha256: str) -> tuple[str, ...]:
 
     The split is what the manifest says. Where a training run's split.csv lies beside the weights, it is asked too.
     """
+    return (*_chosen(part), *knowledge(part, model, model_sha256))
+
+
+def knowledge(part: Part, model: Path, model_sha256: str) -> tuple[str, ...]:
+    """Why the model may know some of these women from its training; empty: nothing written down says so."""
     return (*_by_split(part, model), *_by_women(part), *_by_run(part, model), *_bundled(part, model_sha256))
+
+
+def _chosen(part: Part) -> list[str]:
+    if count := sum(pair.split.lower() in CHOSEN for pair in part.pairs):
+        return [f"{count} of {len(part.pairs)} pairs are for validation: a model chosen by them looks better on them"]
+    return []
 
 
 def _by_split(part: Part, model: Path) -> list[str]:
@@ -29,8 +40,6 @@ def _by_split(part: Part, model: Path) -> list[str]:
     found = []
     if count := sum(split in TRAINING for split in splits):
         found.append(f"{count} of {len(splits)} pairs are training pairs: a model knows what it was trained on")
-    if count := sum(split in CHOSEN for split in splits):
-        found.append(f"{count} of {len(splits)} pairs are for validation: a model chosen by them looks better on them")
     if count := splits.count(UNKNOWN):
         beside = run_splits(model)
         hint = f"; --splits {beside} says which" if beside else ""

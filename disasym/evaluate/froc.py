@@ -1,10 +1,10 @@
 """FROC: the share of lesions that are found, against false marks on an image (Bunch et al. 1978).
 
-A mark is a peak of the heat map: a place on the breast where heat is largest within a cell of the CAM; its score is
-the heat there. A mark hits a target when it lies in it or at most REACH pixels from it in the network's view, half a
-cell: the map cannot tell places that are nearer. Several marks that hit one target find it once, with the largest
-score, and none of them is false. A mark that hits nothing is false. The images are both breasts of every pair: normal
-ones, and abnormal ones whose lesions are annotated.
+A mark is a peak of the heat map: the hottest place on the breast of a cell of the CAM that is not cooler than its eight
+neighbours; its score is the heat there. A mark hits a target when it lies in it or at most REACH pixels from it in the
+network's view, half a cell: the map cannot tell places that are nearer. Several marks that hit one target find it once,
+with the largest score, and none of them is false. A mark that hits nothing is false. The images are both breasts of
+every pair: normal ones, and abnormal ones whose lesions are annotated.
 """
 
 from collections.abc import Sequence
@@ -53,15 +53,23 @@ class Froc:
     figures: dict[str, Interval | str]  # sensitivity_at_0.1, …
 
 
-def peaks(heat: Array) -> tuple[Mark, ...]:
-    """The marks of a heat map, float32 [H, W] in [0, 1], highest first. A flat top is one mark, at its middle."""
-    tops = (heat > 0) & (heat >= ndimage.maximum_filter(heat, size=STRIDE + 1))
+def peaks(cam: Array, heat: Array) -> tuple[Mark, ...]:
+    """The marks of one image, highest first; cells that are equally hot side by side have one.
+
+    Args:
+        cam: float32 [H/32, W/32] in [0, 1]. Peaks are looked for here, as enlarging it makes small ones of its own.
+        heat: float32 [H, W] in [0, 1], the same enlarged, 0 outside of the breast.
+    """
+    tops = (cam > 0) & (cam >= ndimage.maximum_filter(cam, size=3))
     labels, count = ndimage.label(tops, structure=NEIGHBOURS)
     found = []
-    for places in ndimage.value_indices(labels, ignore_value=0).values() if count else ():
-        points = np.stack(places, axis=1)  # [n, 2]
-        row, column = points[np.square(points - points.mean(axis=0)).sum(axis=1).argmin()]  # the middle may be a hole
-        found.append(Mark(float(row) + 0.5, float(column) + 0.5, float(heat[row, column])))
+    for number in range(1, count + 1):
+        here = np.kron(labels == number, np.ones((STRIDE, STRIDE), np.bool_))
+        score = float(heat[here].max())
+        if score > 0:
+            points = np.argwhere(here & (heat == score))
+            row, column = points[np.square(points - points.mean(axis=0)).sum(axis=1).argmin()]  # of a flat top
+            found.append(Mark(float(row) + 0.5, float(column) + 0.5, score))
     return tuple(sorted(found, key=lambda mark: (-mark.score, mark.row, mark.column)))
 
 

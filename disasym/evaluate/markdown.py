@@ -1,21 +1,39 @@
 """report.md: the figures, what they rest on, and first of all whether they prove anything."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from disasym import __version__
+from disasym.evaluate.froc import RATES, REACH
+from disasym.evaluate.localisation import THRESHOLD
 from disasym.evaluate.predictions import Model
 from disasym.evaluate.run import Evaluation, Group
-from disasym.evaluate.words import AS_SAID, FIGURE, LEVEL, NO_EVIDENCE, assumption, gap_of, test_of
+from disasym.evaluate.words import (
+    AS_SAID,
+    FIGURE,
+    LESION,
+    LEVEL,
+    MAP,
+    NO_EVIDENCE,
+    assumption,
+    decimals,
+    gap_of,
+    test_of,
+)
 
 
-def markdown(evaluation: Evaluation) -> str:
-    """The whole report."""
+def markdown(evaluation: Evaluation, pictures: Collection[str] = ()) -> str:
+    """The whole report. `pictures`: names of those that lie beside it."""
     parts = [
         "# Evaluation",
         _evidence(evaluation),
         "\n".join(_table(("", ""), _facts(evaluation))),
         *_levels(evaluation),
+        *(f"![ROC curves]({name})" for name in pictures if name.startswith("roc")),
         *_comparison(evaluation),
+        _calibration(evaluation),
+        *(f"![reliability]({name})" for name in pictures if name.startswith("reliability")),
+        _lesions(evaluation),
+        *(f"![FROC curve]({name})" for name in pictures if name.startswith("froc")),
         _notes(evaluation),
     ]
     return "\n\n".join(parts) + "\n"
@@ -42,7 +60,7 @@ def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 def _model(model: Model) -> str:
     return (
         f"`{model.path}`, weights {model.sha256[:12]}, {model.preset} {model.height}×{model.width},"
-        f" {model.engine} {model.precision}"
+        f" {model.engine} {model.precision}, {'with temperatures' if model.calibrated else 'scores not calibrated'}"
     )
 
 
@@ -70,6 +88,45 @@ def _comparison(evaluation: Evaluation) -> Iterator[str]:
         rows.append((each.level, str(each.entries), *areas, gap_of(each.bootstrap), test_of(each.delong)))
     notes = dict.fromkeys(filter(None, map(assumption, evaluation.compared)))
     yield "\n\n".join(["## Against the other model", "\n".join(_table(head, rows)), *(f"{note}." for note in notes)])
+
+
+def _calibration(evaluation: Evaluation) -> str:
+    rows = [
+        (each.level, str(each.entries), str(each.positives), str(each.brier), gap_of(each.gap), decimals(each.ece))
+        for each in evaluation.calibrations
+    ]
+    head = ("level", "entries", "positive", "Brier score", "gap: mean score − share of positives", "ECE, 10 bins")
+    model = evaluation.predictions.model
+    said = "The model carries temperatures." if model.calibrated else "The model carries no temperature: it only ranks."
+    return f"## Calibration\n\n{said}\n\n" + "\n".join(_table(head, rows))
+
+
+def _lesions(evaluation: Evaluation) -> str:
+    title, found = "## Lesions\n\n", evaluation.lesions
+    if found is None:
+        return title + "Not looked for: the model makes no heat map, or no image has a label that says where."
+    head = ("", "images", *LESION.values())
+    rows = [
+        (MAP[name], str(each.images), *(str(each.figures[figure]) for figure in LESION))
+        for name, each in found.localisations.items()
+    ]
+    counts = (str(found.froc.images), str(found.froc.lesions))
+    curve = _table(
+        ("images", "lesions", *(f"at {rate:g}" for rate in RATES)), [(*counts, *map(str, found.froc.figures.values()))]
+    )
+    rule = (
+        "FROC: the share of lesions that a peak of the heat map hits, at most"
+        f" {REACH:g} pixels of the network's view away, at so many false marks on an image, normal ones included."
+    )
+    return title + "\n\n".join(
+        [
+            f"Abnormal images with annotated lesions; the map is cut at {THRESHOLD:g} of its maximum.",
+            "\n".join(_table(head, rows)),
+            rule,
+            "\n".join(curve),
+            f"{found.unjudged} images are abnormal without an annotation, or of unknown label, and not counted here.",
+        ]
+    )
 
 
 def _notes(evaluation: Evaluation) -> str:

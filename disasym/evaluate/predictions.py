@@ -25,6 +25,7 @@ class Model:
     precision: str
     height: int
     width: int
+    calibrated: bool = False  # its probabilities went through temperatures
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def predict(
     batch: int = 4,
     workers: int | None = None,
     done: Callable[[int], None] = lambda _: None,
+    look: Callable[[Pair, Scored], None] = lambda _, __: None,
 ) -> Predictions:
     """Run every pair through the engine.
 
@@ -68,6 +70,7 @@ def predict(
         batch: pairs in one run of the engine.
         workers: pairs decoded at a time; None: one a usable core.
         done: called with the number of pairs that are through.
+        look: called with each pair that was scored and all that the model made of it, which is dropped afterwards.
     """
     workers, batch = workers or usable_cores(), min(batch, engine.info.max_batch or batch)
     by_job = {id(pair.job): pair for pair in pairs}
@@ -81,6 +84,7 @@ def predict(
         for ended in score_all(loaded, engine, batch):
             for each in ended:
                 if isinstance(each, Scored):
+                    look(by_job[id(each.job)], each)
                     scored.append(by_job[id(each.job)])
                     asymmetry.append(each.asymmetry)
                     abnormal.append(each.abnormal)
@@ -96,6 +100,7 @@ def predict(
             precision=engine.info.precision,
             height=engine.info.height,
             width=engine.info.width,
+            calibrated=engine.info.calibrated,
         ),
         scored=tuple(scored),
         asymmetry=np.array(asymmetry, np.float32),

@@ -1,4 +1,4 @@
-"""What an evaluation writes: evaluation.json, metrics.csv, comparison.csv, predictions.csv, left_out.csv, report.md.
+"""What an evaluation writes: evaluation.json, report.md with its pictures, and tables to compute with.
 
 Each file is written whole or not at all; report.md is the last, so that it never speaks of tables that are not there.
 No patient identifier: a woman is a digest. The same pairs, model and seed give the same bytes on one machine.
@@ -15,20 +15,18 @@ import numpy as np
 
 from disasym import __version__
 from disasym.errors import InputError
+from disasym.evaluate.lesions import Lesions
 from disasym.evaluate.markdown import markdown
+from disasym.evaluate.plots import FROC, RELIABILITY, ROC, plots
 from disasym.evaluate.run import Evaluation
 from disasym.files import write_whole
 from disasym.metrics import Interval
 
 FORMAT = "disasym-evaluation-1"
-JSON, METRICS, COMPARISON, PREDICTIONS, LEFT_OUT, REPORT = (
-    "evaluation.json",
-    "metrics.csv",
-    "comparison.csv",
-    "predictions.csv",
-    "left_out.csv",
-    "report.md",
-)
+JSON, REPORT = "evaluation.json", "report.md"
+METRICS, CURVES, COMPARISON = "metrics.csv", "curves.csv", "comparison.csv"
+PREDICTIONS, LEFT_OUT = "predictions.csv", "left_out.csv"
+PICTURES = (ROC, RELIABILITY, FROC)
 DIGITS = 6
 Cells = Sequence[object]
 
@@ -36,23 +34,26 @@ Cells = Sequence[object]
 def write(evaluation: Evaluation) -> tuple[str, ...]:
     """Write every table into `evaluation.options.out`; their names. InputError when the folder refuses."""
     out = evaluation.options.out
-    contents = {
+    pictures = plots(evaluation)
+    texts = {
         PREDICTIONS: table(_predictions(evaluation)),
         LEFT_OUT: table(_left_out(evaluation)),
         METRICS: table(_metrics(evaluation)),
-        COMPARISON: table(_comparison(evaluation)) if evaluation.compared else None,
+        CURVES: table(_curves(evaluation)),
+        **({COMPARISON: table(_comparison(evaluation))} if evaluation.compared else {}),
         JSON: json.dumps(as_json(evaluation), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        REPORT: markdown(evaluation),
     }
+    report = {REPORT: markdown(evaluation, tuple(pictures))}
+    encoded = {name: text.encode("utf-8", "backslashreplace") for name, text in {**texts, **report}.items()}
+    contents = {**pictures, **encoded}
     try:
-        for name in contents:  # they speak of another evaluation
+        for name in (*contents, COMPARISON, *PICTURES):  # they speak of another evaluation
             (out / name).unlink(missing_ok=True)
-        for name, text in contents.items():
-            if text is not None:
-                write_whole(out / name, text.encode("utf-8", "backslashreplace"))
+        for name, content in contents.items():
+            write_whole(out / name, content)
     except OSError as error:
         raise InputError(f"{out}: the results cannot be written ({error.strerror}): name another folder") from error
-    return tuple(name for name, text in contents.items() if text is not None)
+    return tuple(contents)
 
 
 def as_json(evaluation: Evaluation) -> dict[str, object]:
@@ -75,7 +76,15 @@ def as_json(evaluation: Evaluation) -> dict[str, object]:
             for group in evaluation.groups
         ],
         "comparison": [asdict(each) for each in evaluation.compared],
+        "calibration": [asdict(each) for each in evaluation.calibrations],
+        "lesions": None if evaluation.lesions is None else _lesions(evaluation.lesions),
     }
+
+
+def _lesions(found: Lesions) -> dict[str, object]:
+    maps = {name: asdict(each) for name, each in found.localisations.items()}
+    counts = {"images": found.froc.images, "lesions": found.froc.lesions, "women": found.froc.women}
+    return {**maps, "froc": {**counts, "figures": asdict(found.froc)["figures"]}, "unjudged": found.unjudged}
 
 
 def _metrics(evaluation: Evaluation) -> Iterable[Cells]:
@@ -85,6 +94,38 @@ def _metrics(evaluation: Evaluation) -> Iterable[Cells]:
         for name, figure in found.figures.items():
             counts = (found.entries, found.positives, found.women)
             yield (group.level, group.column, group.value, *counts, name, *_interval(figure))
+    for each in evaluation.calibrations:
+        counts = (each.entries, each.positives, each.women)
+        yield (each.level, "", "", *counts, "brier", *_interval(each.brier))
+        yield (each.level, "", "", *counts, "gap", *_interval(each.gap))
+        yield (each.level, "", "", *counts, "ece", "" if each.ece is None else each.ece, "", "", "no interval")
+    if evaluation.lesions is not None:
+        for name, located in evaluation.lesions.localisations.items():
+            counts = (located.images, located.images, located.women)
+            for figure_name, figure in located.figures.items():
+                yield ("image", "map", name, *counts, figure_name, *_interval(figure))
+        curve = evaluation.lesions.froc
+        for figure_name, figure in curve.figures.items():
+            yield (
+                "lesion",
+                "",
+                "",
+                curve.images,
+                curve.lesions,
+                curve.women,
+                f"froc_{figure_name}",
+                *_interval(figure),
+            )
+
+
+def _curves(evaluation: Evaluation) -> Iterable[Cells]:
+    """The points of froc.png and reliability.png; those of roc.png follow from predictions.csv."""
+    yield ("curve", "level", "x", "y", "entries")
+    for each in evaluation.calibrations:
+        yield from (("reliability", each.level, one.score, one.share, one.entries) for one in each.bins)
+    if evaluation.lesions is not None:
+        curve = evaluation.lesions.froc
+        yield from (("froc", "lesion", *point, "") for point in zip(curve.rates, curve.sensitivities, strict=True))
 
 
 def _comparison(evaluation: Evaluation) -> Iterable[Cells]:
@@ -123,6 +164,8 @@ def _left_out(evaluation: Evaluation) -> Iterable[Cells]:
     yield ("path", "fate", "reason")
     yield from ((path, "skipped", reason) for path, reason in evaluation.part.unused)
     yield from ((path, "failed", reason) for path, reason in evaluation.failed)
+    if evaluation.lesions is not None:
+        yield from ((path, "not located", reason) for path, reason in evaluation.lesions.unreadable)
 
 
 def table(rows: Iterable[Cells]) -> str:

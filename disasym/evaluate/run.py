@@ -6,12 +6,16 @@ from pathlib import Path
 
 from disasym.engines import load
 from disasym.errors import InputError
+from disasym.evaluate.calibration import LEVELS as CALIBRATED
+from disasym.evaluate.calibration import Calibration, calibration
 from disasym.evaluate.comparison import Compared, compare
 from disasym.evaluate.discrimination import FEWEST, Discrimination, Draws, discrimination
 from disasym.evaluate.evidence import doubts
+from disasym.evaluate.lesions import Lesions, Looking
 from disasym.evaluate.levels import LEVELS, check_groupings, samples
 from disasym.evaluate.part import Pair, Part, read_part
 from disasym.evaluate.predictions import Predictions, predict
+from disasym.infer.stages import Scored
 
 DATASET = "dataset"
 
@@ -64,6 +68,8 @@ class Evaluation:
     doubts: tuple[str, ...]
     groups: tuple[Group, ...]
     compared: tuple[Compared, ...]
+    calibrations: tuple[Calibration, ...]
+    lesions: Lesions | None  # None: no image has annotated lesions, or the model makes no heat map
 
     @property
     def failed(self) -> tuple[tuple[str, str], ...]:
@@ -77,6 +83,7 @@ class Evaluation:
 
 
 Say = Callable[[str, int], Callable[[int], None]]  # (what is done, of how many) → call with how many more are done
+Look = Callable[[Pair, Scored], None]
 
 
 def evaluate(options: EvaluateOptions, say: Say = lambda _, __: lambda ___: None) -> Evaluation:
@@ -88,7 +95,8 @@ def evaluate(options: EvaluateOptions, say: Say = lambda _, __: lambda ___: None
     """
     _check_places(options)
     part = read_part(options.manifest, options.split, options.splits)
-    predictions = predicted(options.model, part.pairs, options, say)
+    looking = Looking()
+    predictions = predicted(options.model, part.pairs, options, say, looking)
     second = None if options.against is None else predicted(options.against, part.pairs, options, say)
     draws = Draws(options.bootstraps, options.seed)
     return Evaluation(
@@ -99,6 +107,8 @@ def evaluate(options: EvaluateOptions, say: Say = lambda _, __: lambda ___: None
         doubts=_doubts(part, predictions, second, options),
         groups=grouped(predictions, options, draws),
         compared=() if second is None else compare(predictions, second, draws),
+        calibrations=tuple(calibration(samples(predictions)[level], draws) for level in CALIBRATED),
+        lesions=looking.found(draws),
     )
 
 
@@ -112,11 +122,13 @@ def _check_places(options: EvaluateOptions) -> None:
         raise InputError(f"{options.out}: no folder for the results ({error.strerror}): name another") from error
 
 
-def predicted(model: Path, pairs: tuple[Pair, ...], options: EvaluateOptions, say: Say) -> Predictions:
+def predicted(
+    model: Path, pairs: tuple[Pair, ...], options: EvaluateOptions, say: Say, look: Look = lambda _, __: None
+) -> Predictions:
     """What a model says of `pairs`. InputError when none of them could be scored."""
     with load(model, options.engine, options.device, options.threads) as engine:
         done = say(f"scoring with {model.name}", len(pairs))
-        found = predict(str(model), engine, pairs, options.batch, options.workers, done)
+        found = predict(str(model), engine, pairs, options.batch, options.workers, done, look)
     if not found.scored:
         reason = f"; the first: {': '.join(found.failed[0])}" if found.failed else ""
         raise InputError(f"{options.manifest}: none of {len(pairs)} pairs could be scored{reason}")

@@ -8,8 +8,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from disasym.evaluate.froc import RATES
+from disasym.evaluate.lesions import Lesions
 from disasym.evaluate.run import Evaluation, Say
-from disasym.evaluate.words import AS_SAID, LEVEL, NO_EVIDENCE, assumption, gap_of, test_of
+from disasym.evaluate.words import AS_SAID, LESION, LEVEL, MAP, NO_EVIDENCE, assumption, decimals, gap_of, test_of
 from disasym.metrics import Interval
 
 HEADS = {
@@ -41,6 +43,11 @@ def _parts(evaluation: Evaluation) -> Iterator[RenderableType]:
         yield Text()
         yield Text(title)
         yield _level(evaluation, level)
+    yield Text()
+    yield _calibration(evaluation)
+    if evaluation.lesions is not None:
+        yield Text()
+        yield from _lesions(evaluation.lesions)
     if evaluation.compared:
         yield Text()
         yield _comparison(evaluation)
@@ -59,6 +66,29 @@ def _level(evaluation: Evaluation, level: str) -> Table:
             if len(why) == len(figures):
                 table.add_row(Text(f"  {why[0]}", "dim"))
     return table
+
+
+def _calibration(evaluation: Evaluation) -> Table:
+    title = "probabilities, with temperatures" if evaluation.predictions.model.calibrated else "scores, not calibrated"
+    table = _table(title, "n", "Brier score", "mean score − share of positives", "ECE")
+    for each in evaluation.calibrations:
+        table.add_row(each.level, str(each.entries), str(each.brier), gap_of(each.gap), decimals(each.ece))
+    return table
+
+
+def _lesions(found: Lesions) -> Iterator[Table]:
+    table = _table("lesions", "images", *LESION.values())
+    for name, each in found.localisations.items():
+        table.add_row(MAP[name], str(each.images), *(_short(each.figures[figure]) for figure in LESION))
+    yield table
+    curve = _table("false marks on an image", *(f"{rate:g}" for rate in RATES))
+    title = f"share of {found.froc.lesions} lesions found"
+    curve.add_row(title, *map(_short, found.froc.figures.values()))
+    yield curve
+
+
+def _short(figure: Interval | str) -> str:
+    return str(figure) if isinstance(figure, Interval) else "–"
 
 
 def _comparison(evaluation: Evaluation) -> Table:

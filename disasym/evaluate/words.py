@@ -15,6 +15,8 @@ FIGURE = {
     "sensitivity_at_90": "sensitivity at 90 % specificity",
     "sensitivity_at_95": "sensitivity at 95 % specificity",
 }
+LESION = {"iou": "IoU", "ior": "IoR", "dice": "Dice", "mean_tiou": "mean TIoU", "mean_tior": "mean TIoR"}
+MAP = {"map": "heat map alone", "shown": "regions as infer shows them"}
 NO_EVIDENCE = "NO EVIDENCE of how good the model is on other women"
 AS_SAID = (
     "Nothing that is written down says that the model knows these women. disasym cannot know what else it was trained"
@@ -33,6 +35,11 @@ def test_of(found: DeLong | str) -> str:
 def p_value(p: float) -> str:
     """Three decimals, and nothing below that."""
     return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def decimals(value: float | None) -> str:
+    """Three of them, or a dash for nothing."""
+    return "–" if value is None else f"{value:.3f}"
 
 
 def gap_of(found: Interval | str) -> str:

@@ -68,6 +68,7 @@ class Row:
     boxes: tuple[LesionBox, ...] | None  # right breast first, then hottest first; None: the model makes no heat map
     panel: str  # the picture, relative to the results; "" when none was asked for
     dicom: str  # the DICOM objects, relative to the results, separated by blanks; "" when none were asked for
+    calibrated: bool = False  # the model carries temperatures, so its scores are probabilities as far as these hold
 
     @classmethod
     def read(cls, line: bytes | str) -> Self:
@@ -102,6 +103,7 @@ def row_of(
         boxes=None if regions is None else tuple(_box(region) for region in regions),
         panel=panel,
         dicom=" ".join(dicom),
+        calibrated=engine.info.calibrated,
     )
 
 
@@ -220,7 +222,9 @@ class _Lines:
 
 
 def _shown(value: object) -> object:
-    """A value as a cell: probabilities with all their digits, lists as JSON, nothing for None."""
+    """A value as a cell: probabilities with all their digits, 0 and 1, lists as JSON, nothing for None."""
+    if isinstance(value, bool):
+        return int(value)
     if isinstance(value, float):
         return f"{value:.{DIGITS}f}"
     if isinstance(value, list | tuple):
