@@ -262,10 +262,11 @@ def test_the_command_writes_weights_that_export_and_infer_take(weights: Path, ma
     assert (carried.asymmetry.entries, carried.abnormal.entries, carried.abnormal.women) == (40, 80, 40)
     assert carried.abnormal.loss_after <= carried.abnormal.loss_before
     assert f"abnormal   temperature {carried.abnormal.temperature:.3f}" in result.stdout
-    told = ["infer", manifest, "--out", tmp_path / "out", "--model", out, "--write", "scores"]
+    told = ["infer", manifest, "--out", tmp_path / "out", "--model", out, "--write", "scores,html"]
     assert CliRunner().invoke(main, [str(each) for each in told]).exit_code == 0
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         assert {row["calibrated"] for row in csv.DictReader(file)} == {"1"}
+    assert "They were calibrated on labelled women" in (tmp_path / "out" / "report.html").read_text()
     again = calibrate(out, "--manifest", manifest, "--out", tmp_path / "again.safetensors")
     assert again.exit_code == 2
     assert "carries temperatures already" in again.stderr

@@ -65,7 +65,9 @@ def findings_of(pair: Scored, regions: Sequence[Region] | None, engine: Engine) 
         left=_breast(pair.job.left, pair.left, pair.abnormal[1], regions),
         view=pair.job.view,
         asymmetry=pair.asymmetry,
-        algorithm=Algorithm(__version__, info.preset, info.model_sha256, engine.name, info.precision, HOT),
+        algorithm=Algorithm(
+            __version__, info.preset, info.model_sha256, engine.name, info.precision, HOT, info.calibrated
+        ),
     )
 
 

@@ -23,6 +23,7 @@ class Algorithm:
     engine: str
     precision: str
     threshold: float  # of the heat map, for lesions
+    calibrated: bool = False  # the model carries temperatures
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -31,6 +32,7 @@ class Algorithm:
             f"weights sha256 {self.model_sha256}",
             f"engine {self.engine}, {self.precision}",
             f"lesion where heat is at least {self.threshold:g}",
+            *(("probabilities calibrated by temperature",) if self.calibrated else ()),
         )
 
     def uid(self, *parts: str) -> str:

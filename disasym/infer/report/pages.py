@@ -43,6 +43,7 @@ class About:
     precision: str
     engine: str
     model_sha256: str
+    calibrated: bool
     missing: tuple[str, ...]  # outputs that the model does not make
     demonstration: bool  # the weights that are part of the package
 
@@ -57,6 +58,7 @@ class About:
             precision=info.precision,
             engine=engine.name,
             model_sha256=info.model_sha256,
+            calibrated=info.calibrated,
             missing=tuple(name for name in OUTPUTS if name not in info.outputs),
             demonstration=info.model_sha256 == _demonstration(),
         )
