@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,10 @@ def test_what_a_second_analysis_did_not_make_is_not_sent_any_more(tmp_path: Path
     book.begin("e", "four films")
     book.finish("e", outcome, [sent, left])
     assert book.due("A@b:1") == [left], "what was sent is not sent again"
+    other = replace(sent, sop_uid="1.3.9")
+    book.finish("e", outcome, [other, left])
+    assert book.due("A@b:1") == [left, other], "what another model made under the same name is another object"
+    book.finish("e", outcome, [left])
     book.refused(left, "0xA700", 1000)
     assert book.due("A@b:1") == []
     assert (book.tries(left), book.unsent("e")) == (1, 1)

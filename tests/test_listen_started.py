@@ -43,8 +43,8 @@ def test_what_cannot_be_made_is_said_before_anything_is_taken(tmp_path: Path) ->
         ListenOptions(tmp_path, ae_title="SEVENTEEN LETTERS")
     with pytest.raises(InputError, match="nothing to send"):
         ListenOptions(tmp_path, send_to=("A@b:104",), write=("panels",))
-    with pytest.raises(InputError, match="cannot write html"):
-        ListenOptions(tmp_path, write=("html",))
+    with pytest.raises(InputError, match="cannot write letters"):
+        ListenOptions(tmp_path, write=("letters",))
     with pytest.raises(InputError, match="timeout must be more than 0"):
         ListenOptions(tmp_path, timeout=0.0)
     with pytest.raises(EngineError), listening(tmp_path / "out", model=tmp_path):
@@ -101,6 +101,9 @@ def test_with_tls_a_peer_needs_a_certificate_and_results_go_out_encrypted(tmp_pa
             assert association.is_established
             assert [association.send_c_store(film).Status for film in map(dcmread, films)] == [0, 0]
             association.release()
+            if echoscu := shutil.which("echoscu"):
+                own = ["+tls", str(tls.key), str(tls.certificate), "+cf", str(tls.ca), "-aec", "DISASYM"]
+                subprocess.run([echoscu, *own, "127.0.0.1", str(server.port)], check=True)
             until(lambda: archive.taken)
             silent.close()
     (tmp_path / "tls" / "own.key").write_text("no key")

@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS objects (
   next_try REAL NOT NULL DEFAULT 0,  -- seconds since 1970
   answer TEXT NOT NULL DEFAULT '',   -- the receiver's last one, or why there was none
   sent TEXT,                         -- when; NULL: not yet
-  PRIMARY KEY (path, destination)
+  PRIMARY KEY (path, destination, sop_uid)  -- another model makes another object of the same name
 );
 CREATE INDEX IF NOT EXISTS unsent ON objects (destination, next_try) WHERE sent IS NULL;
 """
@@ -41,7 +41,8 @@ _FINISHED = """
 UPDATE exams SET crashes = 0, problem = '', analysed = ?, study_uids = ?, patient_id_hash = ?, films = ?, pairs = ?,
   failed = ?, p_abnormal = ?, p_asymmetry = ? WHERE exam = ?
 """
-_LEFT = "SELECT path, destination FROM objects WHERE exam = ? AND sent IS NULL"
+_LEFT = "SELECT path, destination, sop_uid FROM objects WHERE exam = ? AND sent IS NULL"
+_THIS = "path = ? AND destination = ? AND sop_uid = ?"
 _TO_SEND = """
 INSERT OR IGNORE INTO objects (path, destination, exam, sop_class, sop_uid, syntax) VALUES (?, ?, ?, ?, ?, ?)
 """
@@ -152,12 +153,12 @@ class Book:
 
         What an earlier analysis of these films left to send, and this one did not make, is not sent any more.
         """
-        made = {(result.path, result.destination) for result in results}
+        made = {_key(result) for result in results}
         with self._writing() as base:
             base.execute(_FINISHED, (now(), *astuple(outcome), exam))
             for key in base.execute(_LEFT, (exam,)).fetchall():
                 if key not in made:
-                    base.execute("DELETE FROM objects WHERE path = ? AND destination = ?", key)
+                    base.execute(f"DELETE FROM objects WHERE {_THIS}", key)  # noqa: S608 - a constant
             base.executemany(_TO_SEND, [astuple(result) for result in results])
 
     def due(self, destination: str, most: int = 50) -> list[Result]:
@@ -174,9 +175,7 @@ class Book:
 
     def tries(self, result: Result) -> int:
         """How often it was offered."""
-        found = self._read(
-            "SELECT tries FROM objects WHERE path = ? AND destination = ?", result.path, result.destination
-        )
+        found = self._read(f"SELECT tries FROM objects WHERE {_THIS}", *_key(result))  # noqa: S608 - a constant
         return int(found[0][0]) if found else 0
 
     def unsent(self, exam: str) -> int:
@@ -204,9 +203,8 @@ class Book:
     def _offered(self, result: Result, answer: str, sent: str | None, next_try: float) -> None:
         with self._writing() as base:
             base.execute(
-                "UPDATE objects SET tries = tries + 1, answer = ?, sent = ?, next_try = ?"
-                " WHERE path = ? AND destination = ?",
-                (answer, sent, next_try, result.path, result.destination),
+                f"UPDATE objects SET tries = tries + 1, answer = ?, sent = ?, next_try = ? WHERE {_THIS}",  # noqa: S608
+                (answer, sent, next_try, *_key(result)),
             )
 
     def _read(self, query: str, *values: object) -> list[Any]:
@@ -223,6 +221,10 @@ class Book:
                 self._base.execute("ROLLBACK")
                 raise
             self._base.execute("COMMIT")
+
+
+def _key(result: Result) -> tuple[str, str, str]:
+    return result.path, result.destination, result.sop_uid
 
 
 def now() -> str:
