@@ -14,7 +14,7 @@ from disasym.dicom import Fate
 from disasym.infer.boxes import regions_of
 from disasym.infer.exams import exams_of
 from disasym.infer.report import layers_file, write_report
-from disasym.infer.results import ResultFiles, Row, read_rows, row_of
+from disasym.infer.results import Row, read_rows, row_of, write_rows
 from disasym.infer.stages import Loaded, Scored, load_pair
 from exams import FakeEngine, jobs_of
 
@@ -39,16 +39,15 @@ def write_results(
     engine = FakeEngine(HEIGHT, WIDTH)
     regions = regions_of(pair)
     rows = []
-    with ResultFiles(out) as results:
-        for number, change in enumerate(changes):
-            row = row_of(pair, engine, regions, "")
-            row = change(number, replace(row, pair_id=f"pair-{number}", exam_id=f"exam-{number // 2}"))
-            results.append(row)
-            rows.append(row)
-            if images:
-                name, content = layers_file(row, pair, regions if row.boxes else ())
-                (out / name).parent.mkdir(exist_ok=True)
-                (out / name).write_bytes(content)
+    for number, change in enumerate(changes):
+        row = row_of(pair, engine, regions, "")
+        row = change(number, replace(row, pair_id=f"pair-{number}", exam_id=f"exam-{number // 2}"))
+        rows.append(row)
+        if images:
+            name, content = layers_file(row, pair, regions if row.boxes else ())
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_bytes(content)
+    write_rows(out, [row.line() for row in rows])
     write_report(out, engine, exams_of(read_rows(out)), fates)
     return rows
 

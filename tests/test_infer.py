@@ -223,7 +223,7 @@ def test_nothing_that_names_the_woman_is_written(
     write_film(folder / "crop.dcm", patient=f"{canary}_LEFT_CC_1")
     infer(InferOptions(source=folder, out=tmp_path / "out", model=small_export, threads=1))
     written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert len(written) == 9  # five tables, the lock, the report, a panel and the layers of a pair
+    assert len(written) == 10  # five tables, the ledger, the lock, the report, a panel and the layers of a pair
     assert "results.csv" in {path.name for path in written}
     printed = capfd.readouterr()
     for word in (canary, "4711081", "19440229"):

@@ -21,7 +21,7 @@ FILES = ("results.csv", "results.jsonl", "files.csv")
 
 @pytest.fixture
 def exams(tmp_path: Path) -> Path:
-    """Three women, one pair each: batches of 2 and 1."""
+    """Three women, one pair each: two batches of 2, the last one filled up."""
     for number in range(3):
         write_exam(tmp_path / "in", f"woman{number}", seed=number)
     return tmp_path / "in"
@@ -60,7 +60,7 @@ except SystemExit as end:
         assert (plain / name).read_bytes() == (out / name).read_bytes()
     found = record(exams)
     assert (found["engine"], found["precision"], found["device"]) == ("onnxruntime", "fp32", "cpu")
-    assert (found["batches"], found["pairs"], found["batch_sizes"], found["left_out"]) == (2, 3, [1, 2], 0)
+    assert (found["batches"], found["pairs"], found["batch_sizes"], found["left_out"]) == (2, 4, [2], 0)
     assert found["turns"] == beside.LEAST_TURNS
     assert found["times_eager_p25"] <= found["times_eager"] <= found["times_eager_p75"]
     assert all(0 <= worst <= tolerance("score, onnxruntime vs eager") for worst in found["delta"].values())
@@ -127,7 +127,7 @@ class Puppet:
             raise ContenderError("its process was ended by SIGKILL", alive=False)
         Puppet.asked.append((self.contender.engine, len(batch)))
         turn = len(Puppet.asked)
-        a_pair = 0.03 if self.contender.engine == "eager" else 0.01 if turn > 4 else 10.0  # warming up takes long
+        a_pair = 0.03 if self.contender.engine == "eager" else 0.01 if turn > 2 else 10.0  # warming up takes long
         known = next(each.scores for each in self.batches if np.array_equal(np.load(each.file), batch))
         return {
             "seconds": a_pair * len(batch),
@@ -159,10 +159,9 @@ def puppet(monkeypatch: pytest.MonkeyPatch) -> type[Puppet]:
 def test_turns_are_fair_and_warming_up_is_not_counted(exams: Path, small_export: Path, puppet: type[Puppet]) -> None:
     result = run(exams, small_export)
     assert result.exit_code == 0, result.output
-    warm, turns = puppet.asked[:4], puppet.asked[4:]
-    assert sorted(warm) == [("eager", 1), ("eager", 2), ("onnxruntime", 1), ("onnxruntime", 2)]
-    sizes = [size for _, size in turns]
-    assert sizes == [2, 2, 1, 1, 2, 2, 1, 1, 2, 2]
+    warm, turns = puppet.asked[:2], puppet.asked[2:]
+    assert sorted(warm) == [("eager", 2), ("onnxruntime", 2)]
+    assert [size for _, size in turns] == [2] * 10
     first = [engine for engine, _ in turns][::2]
     assert first == ["onnxruntime", "eager", "onnxruntime", "eager", "onnxruntime"]
     found = record(exams)
@@ -191,12 +190,12 @@ def test_an_engine_that_differs_from_eager_gets_no_merit(
 def test_a_reference_that_dies_costs_no_result_and_is_said(
     exams: Path, small_export: Path, puppet: type[Puppet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(puppet, "dies_at", 6)
+    monkeypatch.setattr(puppet, "dies_at", 3)
     result = run(exams, small_export)
     assert result.exit_code == 1
     assert "3 scored" in result.output
-    assert "not compared with eager PyTorch: eager fp32 on a batch of 1: its process was ended" in result.output
-    assert record(exams)["problem"].startswith("eager fp32 on a batch of 1")
+    assert "not compared with eager PyTorch: eager fp32 on a batch of 2: its process was ended" in result.output
+    assert record(exams)["problem"].startswith("eager fp32 on a batch of 2")
     assert len(rows_of(exams.parent / "out")) == 3
 
 
@@ -226,6 +225,17 @@ def test_what_is_above_the_bound_is_left_out_and_said(
     result = run(exams, small_export)
     assert "batches of 2; the first 1 of 2 batches" in result.output
     assert (record(exams)["left_out"], record(exams)["pairs"]) == (1, 2)
+
+
+def test_a_run_that_had_nothing_to_score_is_said_to_be_uncompared(
+    exams: Path, small_export: Path, puppet: type[Puppet]
+) -> None:
+    run(exams, small_export, benchmark=False)
+    result = run(exams, small_export)
+    assert result.exit_code == 1
+    assert "0 scored" in result.output
+    assert "all its pairs were done before: add --fresh" in result.output
+    assert run(exams, small_export, "--fresh").exit_code == 0
 
 
 def test_a_run_without_pairs_is_said_to_be_uncompared(tmp_path: Path, small_export: Path, puppet: type[Puppet]) -> None:

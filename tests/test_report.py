@@ -21,7 +21,7 @@ from disasym.infer.report import layers_file, write_report
 from disasym.infer.report.content import PAIRS, page_name
 from disasym.infer.report.layers import Layers, heat_png, jpeg, layers_name, read_layers
 from disasym.infer.report.pages import printable
-from disasym.infer.results import ResultFiles, Row, panel_name, read_rows, row_of
+from disasym.infer.results import Row, panel_name, read_rows, row_of, write_rows
 from disasym.infer.run import infer_with
 from disasym.infer.stages import Scored
 from disasym.spec import Array
@@ -302,7 +302,7 @@ def test_a_run_makes_the_report_and_one_without_it_leaves_none(tmp_path: Path) -
     options = InferOptions(tmp_path / "in", tmp_path / "out", quiet=True)
     infer_with(FakeEngine(HEIGHT, WIDTH), options)
     assert anchors(text_of(tmp_path / "out")) == ["pair-1"]
-    infer_with(FakeEngine(HEIGHT, WIDTH), replace(options, write=("scores",)))
+    infer_with(FakeEngine(HEIGHT, WIDTH), replace(options, write=("scores",), fresh=True))
     assert not (tmp_path / "out" / "report.html").exists()
 
 
@@ -321,8 +321,7 @@ def test_the_bundled_weights_are_called_a_demonstration_and_others_are_not(
 
 
 def test_a_disk_that_refuses_is_one_sentence_and_no_half_page(pair: Scored, tmp_path: Path) -> None:
-    with ResultFiles(tmp_path):
-        pass
+    write_rows(tmp_path, [])
     (tmp_path / "report.html").mkdir()  # a rename onto a folder fails
     with pytest.raises(InputError, match="the report cannot be written"):
         write_report(tmp_path, FakeEngine(HEIGHT, WIDTH), [], ())

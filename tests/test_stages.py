@@ -14,7 +14,7 @@ from disasym.errors import InputError
 from disasym.infer import stages as stages_module
 from disasym.infer.fates import one_each
 from disasym.infer.jobs import Job, find_work
-from disasym.infer.stages import Failed, Loaded, Scored, load_all, load_pair, load_views, score, score_all
+from disasym.infer.stages import Failed, Loaded, Scored, Scorer, load_all, load_pair, load_views, score_all
 from exams import FakeEngine, jobs_of
 from pairs import write_pairs
 
@@ -61,26 +61,48 @@ def test_failed_pairs_ride_along_and_do_not_shorten_a_batch(tmp_path: Path) -> N
     pairs: list[Loaded | Failed] = [*loaded(jobs_of(tmp_path, 5))]
     pairs[1] = Failed(pairs[1].job, {})
     engine = FakeEngine()
-    done = list(score_all(pairs, engine, 2))
+    done = list(score_all(pairs, Scorer(engine, 2)))
     assert [len(batch) for batch in done] == [3, 2]
     assert engine.batches == [2, 2]
     assert [pair.job for batch in done for pair in batch] == [pair.job for pair in pairs]
 
 
-def test_a_batch_that_does_not_fit_into_memory_is_halved(tmp_path: Path) -> None:
+def test_the_engine_always_runs_the_same_number_of_pairs(tmp_path: Path) -> None:
     pairs = loaded(jobs_of(tmp_path, 5))
+    engine = FakeEngine()
+    done = [pair for batch in score_all(pairs, Scorer(engine, 4)) for pair in batch]
+    assert engine.batches == [4, 4]
+    assert [pair.job for pair in done] == [pair.job for pair in pairs]
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved_for_good_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = loaded(jobs_of(tmp_path, 9))
     engine = FakeEngine(most=2)
-    done = score(pairs, engine)
+    scorer = Scorer(engine, 5)
+    assert scorer.note == ""
+    done = [pair for batch in score_all(pairs, scorer) for pair in batch]
     assert [pair.job for pair in done] == [pair.job for pair in pairs]
     assert all(isinstance(pair, Scored) for pair in done)
-    assert engine.batches == [5, 2, 3, 1, 2]
+    assert engine.batches == [5, 2, 2, 2, 2, 2]
+    assert scorer.note == "batches of 5 pairs did not fit into memory, so 2 were scored at a time"
+    assert [record.getMessage() for record in caplog.records] == [scorer.note]
+
+
+def test_a_pair_that_does_not_fit_alone_fails(tmp_path: Path) -> None:
+    scorer = Scorer(FakeEngine(most=0), 2)
+    assert all(isinstance(pair, Failed) for pair in scorer.score(loaded(jobs_of(tmp_path, 3))))
+    assert scorer.batch == 1
 
 
 def test_a_pair_that_the_engine_refuses_fails_alone(tmp_path: Path) -> None:
     pairs = loaded(jobs_of(tmp_path, 4))
     means = [float(pair.right.pixels.mean()) for pair in pairs]
     brightest = int(np.argmax(means))
-    done = score(pairs, FakeEngine(limit=sorted(means)[-2]))
+    engine = FakeEngine(limit=sorted(means)[-2])
+    done = Scorer(engine, 4).score(pairs)
+    assert set(engine.batches) == {4}, "halves are filled up, so that the others get what they would without it"
     assert [isinstance(pair, Failed) for pair in done] == [at == brightest for at in range(4)]
     failed = done[brightest]
     assert isinstance(failed, Failed)
@@ -92,7 +114,7 @@ def test_what_is_no_probability_is_no_result(tmp_path: Path, monkeypatch: pytest
     engine = FakeEngine()
     good = engine._infer
     monkeypatch.setattr(engine, "_infer", lambda views: good(views) | {"abnormal": np.full((1, 2), 1.5, np.float32)})
-    (failed,) = score(pairs, engine)
+    (failed,) = Scorer(engine, 1).score(pairs)
     assert isinstance(failed, Failed)
     assert "1.5" in next(iter(failed.problems.values()))
 

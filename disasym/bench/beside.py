@@ -1,6 +1,7 @@
 """`disasym infer --benchmark`: the batches of a run once more, by its engine and by eager PyTorch in turns.
 
-The run itself is as ever: its batches are only kept, with the scores that they got. When it is over and nothing else
+The run itself is as ever: its batches are only kept, with the scores that they got; the last one is filled up with
+pairs that it repeats, as the run has it. When it is over and nothing else
 is at work, each batch is run by two processes, one for each engine, for in one process their threads slow each other
 down. Who begins changes from batch to batch. Eager's scores are compared with those that the run wrote.
 """
@@ -151,7 +152,8 @@ def compare(recording: Recording, say: Say) -> Figures | str:
     """
     found: Figures | str
     if not recording.batches:
-        found = recording.problem or "the run had no batch that an engine could run"
+        done = recording.summary.already and "all its pairs were done before: add --fresh to score them again"
+        found = recording.problem or done or "the run had no batch that an engine could run"
     else:
         try:
             found = _raced(recording, say)

@@ -18,6 +18,7 @@ Examples:
   disasym infer exams/ --out report/ --model exports/inbreast --device cuda --batch 32
   disasym infer manifest.csv --out report/ --write scores
   disasym infer exams/ --out report/ --write html,sr,seg
+  disasym infer exams/ --out report/ --model exports/inbreast --fresh
   disasym infer exams/ --out report/ --benchmark
 
 \b
@@ -51,6 +52,12 @@ Exit code:
 )
 @click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")
 @click.option(
+    "--fresh",
+    is_flag=True,
+    help="Forget what earlier runs have done in OUT and remove their pictures and objects: needed to score the films"
+    " with another model or other settings.",
+)
+@click.option(
     "--benchmark",
     is_flag=True,
     help="When the run is over, run its batches again in turns with eager PyTorch, and say how long a pair takes in"
@@ -71,6 +78,7 @@ def infer_command(
     threads: int | None,
     write: str | None,
     include_processing: bool,
+    fresh: bool,
     benchmark: bool,
     quiet: bool,
     verbose: bool,
@@ -83,7 +91,9 @@ def infer_command(
     OUT gets results.csv and results.jsonl (one row a pair), exams.csv (one row an examination), boxes.csv (one row a
     lesion box, in the pixels of its file), files.csv (what became of every file, and why), report.html (all of it to
     look at in a browser, worst examination first; layers/ holds its images) and images/ (original, heat map, normal and
-    abnormality of both breasts). Tables and report of an earlier run are replaced.
+    abnormality of both breasts).
+    A run that was killed or interrupted goes on where it stopped when the same command is given again, and one that
+    ended does only what is new: what is done stands in ledger.sqlite. Films that are gone leave the tables.
     No name, identifier or birth date of a patient is written, but into the DICOM objects that --write asks for: those
     in dicom/ belong to the patient and the study of their films.
     """
@@ -100,6 +110,7 @@ def infer_command(
         threads=threads,
         write=None if write is None else tuple(name.strip() for name in write.split(",") if name.strip()),
         include_processing=include_processing,
+        fresh=fresh,
         quiet=quiet,
     )
     if benchmark:
@@ -135,8 +146,12 @@ def described(summary: "Summary") -> str:
     """What a run did, one fact a line."""
     counts = ", ".join(f"{summary.count(fate)} {fate}" for fate in ("used", "skipped", "failed"))
     rate = f", {summary.scored / summary.seconds:.2f} pairs/s" if summary.scored else ""
+    already = f"; {summary.already} already done" if summary.already else ""
+    gone = (
+        f"; {summary.gone} of earlier runs are not in the source any more and left the tables" if summary.gone else ""
+    )
     facts = {
-        "pairs": f"{summary.scored} scored in {summary.seconds:.1f} s{rate}",
+        "pairs": f"{summary.scored} scored in {summary.seconds:.1f} s{rate}{already}{gone}",
         "files": counts,
         "model": f"{summary.model_sha256[:12]} on {summary.engine}",
         "results": f"{printable(summary.out)} (results.csv, exams.csv, boxes.csv, files.csv)",
@@ -145,8 +160,10 @@ def described(summary: "Summary") -> str:
         facts["report"] = f"open {printable(summary.report)} in a browser"
     if summary.left_out:
         facts["left out"] = summary.left_out
-    if not summary.scored:
-        facts["pairs"] = "no mammogram pairs found: files.csv says why each file was not used"
+    if not summary.scored and not summary.already:
+        facts["pairs"] = f"no mammogram pairs found: files.csv says why each file was not used{gone}"
+    if summary.notes:
+        facts["note"] = "; ".join(summary.notes)
     return table(facts)
 
 

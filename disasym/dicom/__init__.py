@@ -9,7 +9,7 @@ from disasym.dicom.header import Header, read_header
 from disasym.dicom.pairing import DicomPair, PairedBy, Pairing, pair
 from disasym.dicom.pixels import read_pixels
 from disasym.dicom.reader import Skip
-from disasym.dicom.scan import Fate, Scan, scan
+from disasym.dicom.scan import Fate, Scan, scan, scan_files
 
 __all__ = [
     "DicomPair",
@@ -23,4 +23,5 @@ __all__ = [
     "read_header",
     "read_pixels",
     "scan",
+    "scan_files",
 ]

@@ -2,7 +2,7 @@
 
 import hashlib
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from disasym.errors import ImageError, InputError
 FateName = Literal["used", "skipped", "failed"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fate:
     """What became of one file. `failed`: damaged. `skipped`: not used, by rule. `used`: one side of a pair."""
 
@@ -53,9 +53,16 @@ def scan(
     """
     if not source.exists():
         raise InputError(f"{source} does not exist: name a folder of DICOM files, or one file")
+    return scan_files(_files(source, exclude), include_processing, on_file)
+
+
+def scan_files(
+    files: Iterable[Path | Fate], include_processing: bool = False, on_file: Callable[[Path], None] | None = None
+) -> Scan:
+    """`scan` of files that are known; what is no path has its fate already."""
     fates: list[Fate] = []
     headers: list[Header] = []
-    for found in _files(source, exclude):
+    for found in files:
         if isinstance(found, Fate):
             fates.append(found)
             continue

@@ -10,7 +10,7 @@ from disasym.data.manifest import PairRow
 from disasym.engines import Engine
 from disasym.engines.base import usable_cores
 from disasym.evaluate.part import Key, Pair
-from disasym.infer.stages import Scored, load_all, score_all
+from disasym.infer.stages import Scored, Scorer, load_all, score_all
 from disasym.spec import Array
 
 
@@ -72,7 +72,7 @@ def predict(
         done: called with the number of pairs that are through.
         look: called with each pair that was scored and all that the model made of it, which is dropped afterwards.
     """
-    workers, batch = workers or usable_cores(), min(batch, engine.info.max_batch or batch)
+    workers, scorer = workers or usable_cores(), Scorer(engine, batch)
     by_job = {id(pair.job): pair for pair in pairs}
     scored: list[Pair] = []
     asymmetry: list[float] = []
@@ -80,8 +80,8 @@ def predict(
     failed: list[tuple[str, str]] = []
     with ThreadPoolExecutor(workers, thread_name_prefix="disasym") as pool:
         jobs = [pair.job for pair in pairs]
-        loaded = load_all(jobs, engine.info.height, engine.info.width, pool, ahead=workers + batch)
-        for ended in score_all(loaded, engine, batch):
+        loaded = load_all(jobs, engine.info.height, engine.info.width, pool, ahead=workers + scorer.batch)
+        for ended in score_all(loaded, scorer):
             for each in ended:
                 if isinstance(each, Scored):
                     look(by_job[id(each.job)], each)

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from disasym.infer.jobs import Job, Work
 from disasym.infer.stages import Failed
 
 
-def final_fates(work: Work, failures: Iterable[Failed]) -> tuple[Fate, ...]:
-    """One fate for every file of `work`, sorted by path; paths relative to its root, in the reasons too."""
-    failed = {id(failure.job): failure for failure in failures}
+def final_fates(work: Work, failed: Mapping[str, Failed]) -> tuple[Fate, ...]:
+    """One fate for every file of `work`, sorted by path; paths relative to its root, in the reasons too.
+
+    `failed`: the pairs without a result, by pair_id.
+    """
     fates = list(work.fates)
     for job in work.jobs:
-        fates += _of_pair(job, failed.get(id(job)))
+        fates += _of_pair(job, failed.get(job.pair_id))
     return tuple(_relative(fate, work.root) for fate in one_each(fates))
 
 

@@ -1,23 +1,26 @@
 """Which pairs a source holds, and what became of every file that is in none of them."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from disasym.data.manifest import ImageRow, PairRow, read_manifest
-from disasym.dicom import DicomPair, Fate, Header, scan
+from disasym.dicom import DicomPair, Fate, Header, Scan, scan, scan_files
 from disasym.errors import InputError
 from disasym.spec import View
 
 Source = Header | ImageRow  # one breast: a DICOM file that was found, or a row of a manifest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One pair to be scored. Whatever is written about it stands here; nothing in it names the woman."""
+    """One pair to be scored. Whatever is written about it stands here; nothing in it names the woman.
 
-    pair_id: str
+    It can be pickled: another process or machine that sees the same files can load and score it.
+    """
+
+    pair_id: str  # no two jobs of one source share it
     exam_id: str  # pairs of one examination of one woman share it
     study_uid: str  # "" for a manifest
     patient_hash: str
@@ -55,20 +58,71 @@ def find_work(
         InputError: `source` does not exist, or results written to `out` would mix with it.
         ManifestError: the manifest is not a readable table.
     """
+    check_places(source, out)
+    if is_manifest(source):
+        return _from_manifest(source)
+    found = scan(source, include_processing, exclude=out, on_file=on_file)
+    return _of_scan(source if source.is_dir() else source.parent, found)
+
+
+def find_films(files: Iterable[Path], root: Path, include_processing: bool = False) -> Work:
+    """The pairs among these DICOM files, such as those of a study that has come; paths are told relative to `root`.
+
+    Two `Work` of one root can be joined by their fields, if no study is in both.
+    """
+    return _of_scan(root, scan_files(files, include_processing))
+
+
+def _of_scan(root: Path, found: Scan) -> Work:
+    return Work(
+        root=root,
+        jobs=tuple(_of_films(pair) for pair in found.pairs),
+        fates=tuple(fate for fate in found.fates if fate.fate != "used"),
+    )
+
+
+def check_places(source: Path, out: Path | None = None) -> None:
+    """Refuse, before anything is read, what `find_work` cannot read.
+
+    Raises:
+        InputError: as `find_work`.
+    """
     if not source.exists():
         raise InputError(
             f"{source} does not exist: name a folder of DICOM files, one file, or a manifest .csv or .parquet"
         )
     if out is not None:
         _refuse_mixing(source, out)
-    if source.suffix.lower() in (".csv", ".parquet") and source.is_file():
-        return _from_manifest(source)
-    found = scan(source, include_processing, exclude=out, on_file=on_file)
-    return Work(
-        root=source if source.is_dir() else source.parent,
-        jobs=tuple(_of_films(pair) for pair in found.pairs),
-        fates=tuple(fate for fate in found.fates if fate.fate != "used"),
-    )
+
+
+def is_manifest(source: Path) -> bool:
+    """A table of images, not films."""
+    return source.suffix.lower() in (".csv", ".parquet") and source.is_file()
+
+
+def inputs_of(job: Job) -> str:
+    """A digest of all that the result of a pair depends on, besides model and settings: it changes when that does.
+
+    For each breast what its header or row says, and the size and time of change of its file. The bytes are not read:
+    films are large, and a DICOM file with other content has another SOPInstanceUID (PS3.3 C.12.1.1.1).
+    """
+    told = [str(getattr(job, each.name)) for each in fields(job) if each.name not in ("right", "left")]
+    return _digest(*told, *_told(job.right), *_told(job.left))
+
+
+def _told(source: Source) -> Iterator[str]:
+    """What is known of one breast. Where a folder of films lies does not matter; an image has no name but its path."""
+    known = [each.name for each in fields(source)] if isinstance(source, Header) else ["view", "laterality"]
+    for name in known:
+        if name not in ("path", "patient"):  # the woman is in the hashes of the job
+            yield f"{name}={getattr(source, name)}"
+    if isinstance(source, ImageRow):
+        yield f"path={source.path}, aspect={source.pixel_aspect}"
+    try:
+        status = source.path.stat()
+        yield f"{status.st_size} bytes, {status.st_mtime_ns}"
+    except OSError as error:
+        yield f"no file: {error.errno}"
 
 
 def _refuse_mixing(source: Path, out: Path) -> None:
@@ -124,4 +178,4 @@ def _of_rows(pair: PairRow) -> Job:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -16,10 +16,9 @@ from disasym.dicom.out.segmentation import Labels, make_segmentation
 from disasym.engines import Engine
 from disasym.infer.boxes import HOT, Region, window_in_file
 from disasym.infer.jobs import Source
+from disasym.infer.results import OBJECTS
 from disasym.infer.stages import Scored
 from disasym.preprocess import Mammogram
-
-FOLDER = "dicom"
 
 
 def objects_of(
@@ -54,7 +53,7 @@ def objects_of(
         made += _named("sr", make_reports(found, segmentations))
     if "capture" in kinds and picture is not None:
         made += _named("capture", make_captures(found, np.asarray(picture)))
-    return [(f"{FOLDER}/{pair.job.pair_id}-{name}.dcm", content) for name, content in made]
+    return [(f"{OBJECTS}/{pair.job.pair_id}-{name}.dcm", content) for name, content in made]
 
 
 def findings_of(pair: Scored, regions: Sequence[Region] | None, engine: Engine) -> PairFindings:

@@ -31,14 +31,14 @@ BOX = (110, 225, 255)  # no colour of the heat map
 
 def write_panel(path: Path, pair: Scored, engine: Engine, regions: Sequence[Region] = ()) -> None:
     """Draw a pair and write the PNG, whole or not at all. OSError when the disk refuses."""
-    write_picture(path, draw_panel(pair, engine, regions))
+    write_whole(path, png_of(draw_panel(pair, engine, regions)))
 
 
-def write_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG, whole or not at all. OSError when the disk refuses."""
+def png_of(picture: Image.Image) -> bytes:
+    """A picture as the content of a PNG file."""
     png = io.BytesIO()
     picture.save(png, "PNG", compress_level=4)
-    write_whole(path, png.getvalue())
+    return png.getvalue()
 
 
 def draw_panel(pair: Scored, engine: Engine, regions: Sequence[Region] = ()) -> Image.Image:

@@ -39,10 +39,11 @@ class Display:
         self._seen += 1
         self._bar.update(self._looking, description=f"looking for films: {self._seen} files")
 
-    def pairs(self, total: int) -> None:
-        """The search is over."""
+    def pairs(self, total: int, already: int) -> None:
+        """The search is over; of `total` pairs, `already` were done by an earlier run."""
         self._bar.remove_task(self._looking)
-        self._scoring = self._bar.add_task("scoring", total=total)
+        what = f"scoring ({already} done before)" if already else "scoring"
+        self._scoring = self._bar.add_task(what, total=total, completed=already)
 
     def scored(self, count: int) -> None:
         """`count` more pairs are done, with a result or without."""

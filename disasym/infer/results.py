@@ -1,17 +1,18 @@
 """What a run writes beside its pictures: results.csv and results.jsonl, one row a pair; files.csv, one row a file.
 
-From the rows, when the run is over: boxes.csv, one row a lesion box; exams.csv, one row an examination (`exams.py`).
+From the rows: boxes.csv, one row a lesion box; exams.csv, one row an examination (`exams.py`).
 
 benchmark.json is only there if the run was compared with eager PyTorch (`disasym.bench.beside`).
 
-A row is written whole or not at all, as soon as its batch is scored; the other tables appear at the end. Text is UTF-8;
-a file name that is not is written with backslash escapes.
+All are made from the ledger when the run is over, each whole or not at all. While it lasts, results.jsonl alone is
+there and grows by whole lines. Text is UTF-8; a file name that is not is written with backslash escapes.
 """
 
 import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,8 +29,9 @@ from disasym.infer.boxes import Region
 from disasym.infer.stages import Scored
 from disasym.spec import Laterality
 
-CSV, JSONL, FILES, IMAGES = "results.csv", "results.jsonl", "files.csv", "images"
+CSV, JSONL, FILES = "results.csv", "results.jsonl", "files.csv"
 BOXES, EXAMS = "boxes.csv", "exams.csv"
+IMAGES, OBJECTS = "images", "dicom"  # folders
 BENCHMARK = "benchmark.json"
 DIGITS = 6  # of a probability: float32 carries no more
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
@@ -69,6 +71,10 @@ class Row:
     panel: str  # the picture, relative to the results; "" when none was asked for
     dicom: str  # the DICOM objects, relative to the results, separated by blanks; "" when none were asked for
     calibrated: bool = False  # the model carries temperatures, so its scores are probabilities as far as these hold
+
+    def line(self) -> str:
+        """The row as JSON: a line of results.jsonl without its end."""
+        return _bytes(json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)).decode()
 
     @classmethod
     def read(cls, line: bytes | str) -> Self:
@@ -120,35 +126,29 @@ def panel_name(pair_id: str) -> str:
     return f"{IMAGES}/{kept}{'-' if kept else ''}{digest}.png"
 
 
-class ResultFiles:
-    """results.csv and results.jsonl of one run, started empty; a context manager."""
+class LiveRows:
+    """results.jsonl while the run lasts: its rows as they come, for who looks on. A context manager."""
 
     def __init__(self, folder: Path) -> None:
-        """Begin in `folder`, replacing the tables of an earlier run.
+        """Begin in `folder`. The tables of an earlier run go: they would speak of another state than this one.
 
         Raises:
             InputError: the folder cannot be made or written to.
         """
-        with _named(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in (FILES, BOXES, EXAMS, BENCHMARK):  # they speak of another run
-                (folder / name).unlink(missing_ok=True)
-            self._csv = _Lines(folder / CSV)
-            self._jsonl = _Lines(folder / JSONL)
         self._folder = folder
         with _named(folder):
-            self._csv.append(_csv_line(COLUMNS))
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in (CSV, FILES, BOXES, EXAMS, BENCHMARK):
+                (folder / name).unlink(missing_ok=True)
+            self._lines = _Lines(folder / JSONL)
 
-    def append(self, row: Row) -> None:
-        """Write one row to both tables. InputError when the disk refuses; no half row stays."""
-        values = asdict(row)
+    def append(self, row: str) -> None:
+        """Write one row (`Row.line`). InputError when the disk refuses; no half row stays."""
         with _named(self._folder):
-            self._csv.append(_csv_line(map(_shown, values.values())))
-            self._jsonl.append(_bytes(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"))
+            self._lines.append(f"{row}\n".encode())
 
     def close(self) -> None:
-        self._csv.close()
-        self._jsonl.close()
+        self._lines.close()
 
     def __enter__(self) -> Self:
         return self
@@ -159,11 +159,20 @@ class ResultFiles:
         self.close()
 
 
+def write_rows(folder: Path, rows: Iterable[str]) -> None:
+    """Write results.jsonl of `rows` (`Row.line`), and results.csv of it; each whole or not at all."""
+    _write(folder / JSONL, (f"{row}\n".encode() for row in rows))
+    _write(folder / CSV, itertools.chain([_csv_line(COLUMNS)], map(_cells, read_rows(folder))))
+
+
+def _cells(row: Row) -> bytes:
+    return _csv_line(map(_shown, asdict(row).values()))
+
+
 def write_fates(folder: Path, fates: Iterable[Fate]) -> None:
     """Write files.csv: path, fate, reason; whole or not at all."""
-    lines = [_csv_line(("path", "fate", "reason"))]
-    lines += [_csv_line((fate.path.as_posix(), fate.fate, fate.reason)) for fate in fates]
-    _write(folder / FILES, lines)
+    rows = (_csv_line((fate.path.as_posix(), fate.fate, fate.reason)) for fate in fates)
+    _write(folder / FILES, itertools.chain([_csv_line(("path", "fate", "reason"))], rows))
 
 
 def read_rows(folder: Path) -> Iterator[Row]:
@@ -176,27 +185,26 @@ def read_rows(folder: Path) -> Iterator[Row]:
 def write_boxes(folder: Path, rows: Iterable[Row]) -> None:
     """Write boxes.csv: each lesion box with its pair, view and SOPInstanceUID; whole or not at all."""
     named = ("pair_id", "view", "sop_uid", *(field.name for field in fields(LesionBox)))
-    lines = [_csv_line(named)]
-    for row in rows:
-        for box in row.boxes or ():
-            sop_uid = row.right_sop_uid if box.laterality == "R" else row.left_sop_uid
-            edges = (f"{edge:.2f}" for edge in (box.x0, box.y0, box.x1, box.y1))
-            values = (row.pair_id, row.view, sop_uid, box.laterality, *edges, _shown(box.score), box.outline)
-            lines.append(_csv_line(values))
-    _write(folder / BOXES, lines)
+    boxes = (_box_line(row, box) for row in rows for box in row.boxes or ())
+    _write(folder / BOXES, itertools.chain([_csv_line(named)], boxes))
+
+
+def _box_line(row: Row, box: LesionBox) -> bytes:
+    sop_uid = row.right_sop_uid if box.laterality == "R" else row.left_sop_uid
+    edges = (f"{edge:.2f}" for edge in (box.x0, box.y0, box.x1, box.y1))
+    return _csv_line((row.pair_id, row.view, sop_uid, box.laterality, *edges, _shown(box.score), box.outline))
 
 
 def write_table(path: Path, kind: type[Any], entries: Iterable[Any]) -> None:
     """Write dataclasses of one `kind` as CSV, a column a field; whole or not at all."""
     columns = [field.name for field in fields(kind)]
-    _write(
-        path, [_csv_line(columns), *(_csv_line(_shown(getattr(entry, name)) for name in columns) for entry in entries)]
-    )
+    rows = (_csv_line(_shown(getattr(entry, name)) for name in columns) for entry in entries)
+    _write(path, itertools.chain([_csv_line(columns)], rows))
 
 
-def _write(path: Path, lines: list[bytes]) -> None:
+def _write(path: Path, lines: Iterable[bytes]) -> None:
     with _named(path.parent):
-        write_whole(path, b"".join(lines))
+        write_whole(path, lines)
 
 
 class _Lines:
@@ -248,6 +256,6 @@ def _named(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"{folder}: the results cannot be written ({error.strerror}); what stands there is complete"
-            " up to its last row: free space or name another folder"
+            f"{folder}: the results cannot be written ({error.strerror}); the pairs that are done stay done: free space"
+            " and give the same command again"
         ) from error

@@ -3,12 +3,13 @@
 Memory is bounded: at most `ahead` pairs are decoded and not yet scored, and they are held at the network's size.
 """
 
+import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import singledispatch
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from disasym.errors import EngineError, ImageError, InputError
 from disasym.infer.jobs import Job, Source, find_work
 from disasym.preprocess import Mammogram, preprocess
 from disasym.spec import Array, Outputs
+
+_log = logging.getLogger(__name__)
 
 IMAGES = ("cam", "normal", "abnormality")  # the outputs of a panel
 
@@ -118,37 +121,72 @@ def _(source: ImageRow, height: int, width: int) -> Mammogram:
     return load_mammogram(source, height, width)
 
 
-def score_all(pairs: Iterable[Loaded | Failed], engine: Engine, batch: int) -> Iterator[list[Scored | Failed]]:
-    """Run `pairs` through the engine, `batch` at a time; the order stays, failed ones ride along."""
+class Scorer:
+    """Runs pairs through an engine, always the same number at a time.
+
+    A batch that is not full is filled up with pairs that it repeats, whose results are dropped: an engine may add up in
+    another order for another number of pairs, and what a pair gets must not depend on where a run was cut. A batch that
+    does not fit into memory halves `batch` for good.
+    """
+
+    def __init__(self, engine: Engine, batch: int) -> None:
+        """`batch`: pairs in one run of the engine; fewer if the engine takes no more."""
+        self.engine = engine
+        self.batch = min(batch, engine.info.max_batch or batch)
+        self.asked = self.batch
+
+    @property
+    def note(self) -> str:
+        """What is to be told of it, "" for nothing."""
+        if self.batch == self.asked:
+            return ""
+        return f"batches of {self.asked} pairs did not fit into memory, so {self.batch} were scored at a time"
+
+    def score(self, pairs: Sequence[Loaded]) -> list[Scored | Failed]:
+        """Each pair's result, in their order; a pair fails alone and only for itself."""
+        ended: list[Scored | Failed] = []
+        while len(ended) < len(pairs):
+            ended += self._score(pairs[len(ended) : len(ended) + self.batch])
+        return ended
+
+    def _score(self, pairs: Sequence[Loaded]) -> list[Scored | Failed]:
+        """At most one batch; of a batch that is too large, fewer than were given. If it fails, halves are tried."""
+        try:
+            views = np.stack([[pair.right.pixels, pair.left.pixels] for pair in islice(cycle(pairs), self.batch)])
+            outputs = self.engine.run(views)
+        except MemoryError as error:
+            if self.batch > 1:
+                self.batch //= 2
+                _log.warning("%s", self.note)
+                return []
+            return self._halves(pairs, error)
+        except EngineError as error:
+            return self._halves(pairs, error)
+        return [_checked(_taken(pair, outputs, at)) for at, pair in enumerate(pairs)]
+
+    def _halves(self, pairs: Sequence[Loaded], error: EngineError | MemoryError) -> list[Scored | Failed]:
+        if len(pairs) > 1:
+            middle = len(pairs) // 2
+            return self.score(pairs[:middle]) + self.score(pairs[middle:])
+        job = pairs[0].job
+        return [Failed(job, dict.fromkeys((job.right.path, job.left.path), f"not scored: {error}"))]
+
+
+def score_all(pairs: Iterable[Loaded | Failed], scorer: Scorer) -> Iterator[list[Scored | Failed]]:
+    """Run `pairs` through the engine, a batch at a time; the order stays, failed ones ride along."""
     held: list[Loaded | Failed] = []
     for pair in pairs:
         held.append(pair)
-        if sum(isinstance(each, Loaded) for each in held) == batch:
-            yield _score_held(held, engine)
+        if sum(isinstance(each, Loaded) for each in held) >= scorer.batch:
+            yield _score_held(held, scorer)
             held = []
     if held:
-        yield _score_held(held, engine)
+        yield _score_held(held, scorer)
 
 
-def _score_held(held: list[Loaded | Failed], engine: Engine) -> list[Scored | Failed]:
-    scored = iter(score([pair for pair in held if isinstance(pair, Loaded)], engine))
+def _score_held(held: list[Loaded | Failed], scorer: Scorer) -> list[Scored | Failed]:
+    scored = iter(scorer.score([pair for pair in held if isinstance(pair, Loaded)]))
     return [next(scored) if isinstance(pair, Loaded) else pair for pair in held]
-
-
-def score(pairs: list[Loaded], engine: Engine) -> list[Scored | Failed]:
-    """One run of the engine. If it fails, halves are tried, so that a pair fails alone and only for itself."""
-    if not pairs:
-        return []
-    views = np.stack([[pair.right.pixels, pair.left.pixels] for pair in pairs])
-    try:
-        outputs = engine.run(views)
-    except (EngineError, MemoryError) as error:
-        if len(pairs) > 1:
-            middle = len(pairs) // 2
-            return score(pairs[:middle], engine) + score(pairs[middle:], engine)
-        job = pairs[0].job
-        return [Failed(job, dict.fromkeys((job.right.path, job.left.path), f"not scored: {error}"))]
-    return [_checked(_taken(pair, outputs, at)) for at, pair in enumerate(pairs)]
 
 
 def _taken(pair: Loaded, outputs: Outputs, at: int) -> Scored:

@@ -1,14 +1,12 @@
 """What a run is asked to write, and whether it can: said before any film is read."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from disasym.dicom import Header
 from disasym.engines import Engine
 from disasym.errors import InputError, MissingExtraError
-from disasym.infer.jobs import Job
+from disasym.infer.jobs import is_manifest
 from disasym.infer.stages import IMAGES
 
 DICOM = ("sr", "seg", "capture")  # DICOM objects
@@ -25,6 +23,12 @@ class Wanted:
     report: bool
     dicom: tuple[str, ...]  # of DICOM
     left_out: str = ""  # what is usually written and is not, and why
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of WRITABLE."""
+        panels, report = ("panels",) if self.panels else (), ("html",) if self.report else ()
+        return ("scores", *panels, *report, *self.dicom)
 
 
 def wanted(write: tuple[str, ...] | None, engine: Engine, model: Path) -> Wanted:
@@ -47,13 +51,13 @@ def wanted(write: tuple[str, ...] | None, engine: Engine, model: Path) -> Wanted
     return Wanted("panels" in write, "html" in write, dicom)
 
 
-def check_source(jobs: Iterable[Job], asked: Wanted, source: Path) -> None:
-    """Refuse DICOM objects for pairs that are no DICOM films: there is no patient and no study to file them under.
+def check_source(source: Path, asked: Wanted) -> None:
+    """Refuse DICOM objects for images that are no DICOM films: there is no patient and no study to file them under.
 
     Raises:
-        InputError: such a pair is among `jobs`.
+        InputError: `source` is a manifest.
     """
-    if asked.dicom and not all(isinstance(film, Header) for job in jobs for film in (job.right, job.left)):
+    if asked.dicom and is_manifest(source):
         raise InputError(
             f"{source} lists images that are no DICOM films, so {', '.join(asked.dicom)} cannot be written for them: a"
             " DICOM object needs the patient and the study of its film; leave it out of --write"

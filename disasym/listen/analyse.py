@@ -10,6 +10,7 @@ from disasym.dicom import Skip, read_header
 from disasym.engines import Engine
 from disasym.errors import ImageError
 from disasym.infer import InferOptions
+from disasym.infer.ledger import OtherSettingsError
 from disasym.infer.results import CSV, EXAMS
 from disasym.infer.run import infer_with
 from disasym.listen.book import Outcome, Result
@@ -32,12 +33,15 @@ def complete(films: Iterable[Path], include_processing: bool) -> bool:
 
 
 def analyse(engine: Engine, options: InferOptions, films: Iterable[Path]) -> Outcome:
-    """Score the films in `options.source` as `disasym infer` does.
+    """Score the films in `options.source` as `disasym infer` does; all again if they were scored by another model.
 
     Raises:
         DisasymError: as `disasym.infer.infer`.
     """
-    summary = infer_with(engine, options)
+    try:
+        summary = infer_with(engine, options)
+    except OtherSettingsError:
+        summary = infer_with(engine, replace(options, fresh=True))
     studies: dict[str, None] = {}
     women: dict[str, None] = {}
     for film in films:
@@ -48,7 +52,7 @@ def analyse(engine: Engine, options: InferOptions, films: Iterable[Path]) -> Out
         study_uids=" ".join(sorted(studies)),
         patient_id_hash=" ".join(filter(None, women)),
         films=len(summary.fates),
-        pairs=summary.scored,
+        pairs=summary.scored + summary.already,
         failed=summary.count("failed"),
         p_abnormal=_largest(exams, "p_abnormal"),
         p_asymmetry=_largest(exams, "p_asymmetry"),
