@@ -1,4 +1,4 @@
-"""What a run has done so far, in `ledger.sqlite`: the source of truth from which every table is made (ADR 0022).
+"""What a run has done so far, in `ledger.sqlite`: the source of truth from which every table is made (ADR 0023).
 
 One entry a pair, and what it was made from. Each change is one transaction of SQLite in WAL mode, so a kill at any
 moment leaves all entries that were kept, whole. An entry is
