@@ -5,7 +5,8 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,14 +15,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from disasym.comparisons import METHODS
-from disasym.data.manifest import read_manifest
+from disasym.data.manifest import load_mammogram, read_manifest
 from disasym.data.tumours import TumourBank, build_bank
 from disasym.efficientnet import EfficientNetLite0Head
 from disasym.errors import InputError
-from disasym.evaluate.localisation import overlap
+from disasym.evaluate.truth import Truth
+from disasym.model import DisAsymNet
 from disasym.reproduce import ReproduceOptions, plan, reproduce
 from disasym.reproduce.banks import banks_of_each
-from disasym.reproduce.cell import finish, region
+from disasym.reproduce.cell import finish, locate
 from disasym.reproduce.frozen import pair_features, side_features
 from disasym.reproduce.options import ABLATIONS, COMPARISONS, FROZEN
 from disasym.reproduce.plan import DONE, FAILED, Cell, cells
@@ -199,22 +201,24 @@ def test_with_several_manifests_each_gives_tumours_to_the_others(tmp_path: Path)
     assert [path.stat().st_mtime_ns for path in banks_of_each(manifests, tmp_path / "tumours")] == before
 
 
-def test_the_region_of_a_map_is_where_it_is_at_least_half_and_only_in_the_breast() -> None:
-    """A map that is 1 on the left half: its region, cut by the breast, against a lesion that is half of it."""
-    pixels = np.ones((64, 64), np.float32)
-    pixels[32:] = 0
-    cam = np.zeros((2, 2), np.float32)
-    cam[:, 0] = 1
-    found = region(pixels, cam)
-    assert found[:32, :32].all()
-    assert not found[32:].any()
-    assert not found[:, 33:].any()
-    lesion = np.zeros((64, 64), np.bool_)
-    lesion[:16, :32] = True
-    half = overlap(found[:, :32], lesion[:, :32])
-    assert (half.iou, half.ior) == (0.5, 0.5)
-    assert half.dice == pytest.approx(2 / 3)
-    assert not region(pixels, np.zeros((2, 2), np.float32)).any()  # no evidence, no region
+@pytest.mark.parametrize(("right", "left"), [(1.0, 0.0), (0.0, 1.0)])
+def test_a_map_is_held_against_the_lesions_of_its_own_breast(
+    made: tuple[Path, Path], right: float, left: float
+) -> None:
+    """A map that is hot where the circle is, or in the other breast: IoR 1 or 0."""
+    pair = next(p for p in read_manifest(made[0]).pairs if p.right.lesions)
+    breast = load_mammogram(pair.right, 64, 32)
+    truth = Truth.of(pair.right, breast.geometry, 64, 32).mask
+    row, column = (int(index.mean()) // 8 for index in np.nonzero(truth))
+    cam = torch.zeros(1, 2, 8, 4)
+    cam[0, 0, row, column], cam[0, 1, row, column] = right, left
+    classified = SimpleNamespace(cam=cam)
+    model = SimpleNamespace(config=SimpleNamespace(height=64, width=32), asyc=lambda _: classified)
+    (found,), unreadable = locate(cast("DisAsymNet", model), [pair], Processes())
+    assert found[:2] == (pair.pair_id, "R")
+    assert (found[2].ior > 0.3) == (right == 1)
+    assert (found[2].ior == 0) == (right == 0)
+    assert unreadable == []
 
 
 def test_durations_are_said_as_people_say_them() -> None:

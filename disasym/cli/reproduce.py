@@ -110,11 +110,11 @@ def reproduce_command(
     left, left_out.csv, and runs/ with weights and scores of each. Kill it whenever you like: the same command goes on
     where it was, and repeats nothing that is finished. docs/reproduce.md says how long it takes on what.
 
-    Needs PyTorch, scikit-learn and matplotlib: pip install 'disasym[train,evaluate,bench]'.
+    Needs PyTorch, scikit-learn and matplotlib: pip install 'disasym[train,evaluate]'.
     """
     from disasym.cli.extras import requires_evaluate, requires_train
 
-    with requires_train("disasym reproduce"), requires_evaluate():
+    with requires_train("disasym reproduce"), requires_evaluate("disasym reproduce"):
         from disasym.losses import LossWeights
         from disasym.reproduce import ReproduceOptions, plan, reproduce
         from disasym.reproduce.banks import banks_of_each

@@ -14,7 +14,8 @@ import torch
 from disasym.checkpoint import load_model
 from disasym.data.manifest import ImageRow, PairRow, load_mammogram
 from disasym.errors import ImageError
-from disasym.evaluate.localisation import THRESHOLD, Overlap, overlap
+from disasym.evaluate.lesions import hottest
+from disasym.evaluate.localisation import Overlap, overlap
 from disasym.evaluate.truth import Truth
 from disasym.files import sha256_of, write_whole
 from disasym.infer.boxes import heat_of
@@ -23,7 +24,6 @@ from disasym.reproduce.frozen import score_frozen
 from disasym.reproduce.options import FROZEN, ReproduceOptions
 from disasym.reproduce.plan import PROBLEM, RESULT, Cell
 from disasym.reproduce.study import some_of
-from disasym.spec import Array
 from disasym.train.dataset import PairStore
 from disasym.train.processes import Processes
 from disasym.train.run import fit
@@ -97,16 +97,11 @@ def locate(model: DisAsymNet, pairs: Sequence[PairRow], processes: Processes) ->
                 continue
             try:
                 truth = Truth.of(row, breast.geometry, height, width)
-                found.append((pair.pair_id, row.laterality, overlap(region(breast.pixels, cam), truth.mask)))
+                found.append((pair.pair_id, row.laterality, overlap(hottest(heat_of(breast.pixels, cam)), truth.mask)))
             except ImageError as error:  # of a mask
                 found.append(str(error))
     every = [each for part in processes.gather(found) for each in part]
     return [each for each in every if not isinstance(each, str)], [each for each in every if isinstance(each, str)]
-
-
-def region(pixels: Array, cam: Array) -> np.ndarray:
-    """bool [H, W]: where the map [h, w] over a view [H, W] is at least half of its maximum, which is 1 or 0."""
-    return heat_of(pixels, cam) >= THRESHOLD
 
 
 def _has_lesions(row: ImageRow) -> bool:

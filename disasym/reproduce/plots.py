@@ -67,7 +67,7 @@ def plot_figure_2(study: Study, results: Sequence[Result], options: ReproduceOpt
 def check_matplotlib() -> None:
     """Raise MissingExtraError where figure 2 cannot be drawn: before hours of training, not after."""
     if find_spec("matplotlib") is None:
-        raise MissingExtraError("figure 2", "matplotlib", "bench")
+        raise MissingExtraError("figure 2", "matplotlib", "evaluate")
 
 
 def areas(study: Study, results: Sequence[Result], method: str, level: str) -> list[tuple[float, Interval]]:
