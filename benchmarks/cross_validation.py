@@ -4,9 +4,14 @@
     disasym tumours --manifest DATA/cesm/manifest.csv --enhancing --out runs/cv/tumours-cesm.npz
     python benchmarks/cross_validation.py --data DATA --work runs/cv
 
-Each fold trains from scratch with `disasym.train.fit` and a fixed schedule: the last epoch is scored, nothing is
-chosen on the held-out women. Tumours come from the other set's bank. Out-of-fold scores of all folds are pooled; the
-95 % intervals come from 1,000 bootstraps over women. A killed run goes on where it was when started again.
+    python benchmarks/cross_validation.py --data DATA --work runs/lite --joint --preset lite --method asyc \\
+        --init lite0.safetensors --freeze shallow --lr 1e-4 --head-lr-factor 10 --epochs 5 --lr-step 4 \\
+        --precision fp32 --seed 11 --name cross_validation_lite
+
+Each fold trains afresh with `disasym.train.fit` and a fixed schedule: the last epoch is scored, nothing is chosen on
+the held-out women. With --joint one training sees both sets, else there is one for each. Tumours, where the method
+pastes any, come from the other set's bank. Out-of-fold scores of all folds are pooled; the 95 % intervals come from
+1,000 bootstraps over women. A killed run goes on where it was when started again.
 """
 
 import argparse
@@ -25,8 +30,10 @@ import numpy as np
 import torch
 
 from disasym.checkpoint import load_model
+from disasym.comparisons import METHODS
 from disasym.data.manifest import read_manifest
 from disasym.data.split import folds
+from disasym.losses import LossWeights
 from disasym.metrics import auc_interval
 from disasym.train import TrainOptions
 from disasym.train.dataset import PairStore
@@ -41,7 +48,6 @@ OTHER = {"mias": "cesm", "cesm": "mias"}  # whose tumours are pasted into whose 
 class Fold:
     """One training run and the pairs it is scored on."""
 
-    dataset: str
     index: int
     count: int
     options: TrainOptions
@@ -51,7 +57,7 @@ def run_fold(fold: Fold, threads: int) -> list[dict[str, object]]:
     """Train on all folds but `index`, score that one; one row a pair."""
     torch.set_num_threads(threads)
     options = fold.options
-    pairs = read_manifest(options.manifests[0]).pairs
+    pairs = [pair for path in options.manifests for pair in read_manifest(path).pairs]
     training, held_out = folds(pairs, fold.count, options.seed)[fold.index]
     result = fit(options, training, [])
     model = load_model(result.weights)
@@ -59,7 +65,7 @@ def run_fold(fold: Fold, threads: int) -> list[dict[str, object]]:
     scores = score(model, held_out, store, options.batch)
     return [
         {
-            "dataset": fold.dataset,
+            "dataset": pair.dataset,
             "fold": fold.index,
             "pair_id": pair.pair_id,
             "patient_id": pair.patient_id,
@@ -102,7 +108,7 @@ def intervals(rows: list[dict[str, object]]) -> dict[str, object]:
 def conditions(arguments: argparse.Namespace, seconds: float) -> dict[str, object]:
     """What must be known to repeat the run."""
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("data", "work")}
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("data", "work", "init")}
     return {
         "settings": {name: value if isinstance(value, int | float) else str(value) for name, value in settings.items()},
         "commit": commit.stdout.strip(),
@@ -116,43 +122,50 @@ def conditions(arguments: argparse.Namespace, seconds: float) -> dict[str, objec
 def main() -> None:
     arguments = parse()
     started = time.perf_counter()
-    work: list[Fold] = []
-    for dataset in arguments.datasets.split(","):
-        for index in range(arguments.folds):
-            options = TrainOptions(
-                manifests=(arguments.data / dataset / "manifest.csv",),
-                tumours=(arguments.work / f"tumours-{OTHER[dataset]}.npz",),
-                out=arguments.work / f"{dataset}-{index}",
-                preset=arguments.preset,
-                epochs=arguments.epochs,
-                lr=arguments.lr,
-                lr_step=arguments.lr_step,
-                asyd_lr_factor=arguments.asyd_lr_factor,
-                batch=arguments.batch,
-                seed=arguments.seed,
-                precision=arguments.precision,
-                cache=arguments.work / "cache",
-                resume=True,
-            )
-            work.append(Fold(dataset, index, arguments.folds, options))
-
+    datasets = arguments.datasets.split(",")
+    work = [
+        Fold(index, arguments.folds, options_of(arguments, group, index))
+        for group in ([datasets] if arguments.joint else [[dataset] for dataset in datasets])
+        for index in range(arguments.folds)
+    ]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.jobs, mp_context=spawn) as pool:
         threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
         rows = [row for part in pool.map(run_fold, work, [threads] * len(work)) for row in part]
 
-    report = {
-        dataset: intervals([row for row in rows if row["dataset"] == dataset])
-        for dataset in arguments.datasets.split(",")
-    }
+    report = {dataset: intervals([row for row in rows if row["dataset"] == dataset]) for dataset in datasets}
     report["conditions"] = conditions(arguments, time.perf_counter() - started)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "cross_validation.json").write_text(json.dumps(report, indent=2) + "\n")
-    with (RESULTS / "cross_validation.csv").open("w", newline="") as file:
+    (RESULTS / f"{arguments.name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    with (RESULTS / f"{arguments.name}.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
     print(json.dumps(report, indent=2))
+
+
+def options_of(arguments: argparse.Namespace, datasets: list[str], index: int) -> TrainOptions:
+    """The training of one fold on `datasets` together."""
+    pasted = METHODS[arguments.method].losses(LossWeights()).synthesis > 0
+    return TrainOptions(
+        manifests=tuple(arguments.data / dataset / "manifest.csv" for dataset in datasets),
+        tumours=tuple(arguments.work / f"tumours-{OTHER[dataset]}.npz" for dataset in datasets) if pasted else (),
+        out=arguments.work / f"{'-'.join(datasets)}-{index}",
+        preset=arguments.preset,
+        method=arguments.method,
+        init=arguments.init,
+        freeze=arguments.freeze,
+        epochs=arguments.epochs,
+        lr=arguments.lr,
+        lr_step=arguments.lr_step,
+        asyd_lr_factor=arguments.asyd_lr_factor,
+        head_lr_factor=arguments.head_lr_factor,
+        batch=arguments.batch,
+        seed=arguments.seed,
+        precision=arguments.precision,
+        cache=arguments.work / "cache",
+        resume=True,
+    )
 
 
 def parse() -> argparse.Namespace:
@@ -160,7 +173,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with mias/ and cesm/, each with manifest.csv")
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs; holds tumours-*.npz")
     parser.add_argument("--datasets", default="cesm,mias")
+    parser.add_argument("--joint", action="store_true", help="one training on all sets together")
     parser.add_argument("--preset", default="small")
+    parser.add_argument("--method", default="disasymnet")
+    parser.add_argument("--init", type=Path, help="ImageNet weights of the encoder")
+    parser.add_argument("--freeze", default="none")
+    parser.add_argument("--head-lr-factor", type=float, default=1.0)
+    parser.add_argument("--name", default="cross_validation", help="of the two files in benchmarks/results")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--lr", type=float, default=2e-4)

@@ -50,6 +50,10 @@ class EfficientNetLite0(nn.Module):
             raise InputError(f"efficientnet-lite0 has the widths {WIDTHS}, not {tuple(widths)}: give it those")
         return CHANNELS
 
+    def shallow_parts(self) -> list[nn.Module]:
+        """What `shallow` uses."""
+        return [self._conv_stem, self._bn0, *self._blocks[: LAST_AT_STRIDE[-1] + 1]]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """x [n, 1, H, W] in [0, 1] → five maps, [n, C, H/s, W/s] for s = 2, 4, 8, 16, 32."""
         features = self.shallow(x)

@@ -36,6 +36,10 @@ class ResNet18(nn.Module):
         first, second, third, last = widths
         return first, first, second, third, last
 
+    def shallow_parts(self) -> list[nn.Module]:
+        """What `shallow` uses."""
+        return [self.conv1, self.bn1, self.layer1, self.layer2, self.layer3]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """x [n, 1, H, W] → five maps, [n, C, H/s, W/s] for s = 2, 4, 8, 16, 32."""
         features = self.shallow(x)

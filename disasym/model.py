@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from disasym.contrast import Contrast, scaled
 from disasym.encoder import ENCODERS
 from disasym.errors import InputError
 from disasym.kernels import bilateral_attention
@@ -34,12 +35,14 @@ class ModelConfig:
     classifier: str = "asyc"  # AsyC, or what `disasym.comparisons` puts into its place
     upsampling: str = "nearest"  # or "bilinear", between the decoder's stages
     x_ab: str = "sigmoid"  # x_ab = σ(g), or "masked": x_ab = x·σ(g)
+    head: str = "mean"  # of AsyC: the paper's, or "contrast" for small data (`disasym.contrast`)
 
     def __post_init__(self) -> None:
         for name, given, known in (
             ("encoder", self.encoder, ENCODERS),
             ("upsampling", self.upsampling, UPSAMPLING),
             ("x_ab", self.x_ab, X_AB),
+            ("head", self.head, HEADS),
         ):
             if given not in known:
                 raise InputError(f"unknown {name} {given!r}: choose one of {', '.join(known)}")
@@ -51,6 +54,7 @@ class ModelConfig:
 
 
 UPSAMPLING = ("nearest", "bilinear")
+HEADS = ("mean", "contrast")
 X_AB = {"sigmoid": -3.0, "masked": 0.0}  # with g at the start: x_ab ≈ 0, and x_ab = x / 2, where σ is steep
 
 PRESETS = {
@@ -71,6 +75,18 @@ PRESETS = {
         blocks=4,
         heads=6,
         decoder=(96, 48, 24, 12, 8),
+    ),
+    "lite": ModelConfig(  # for some hundred pairs: docs/adr/0024
+        encoder="efficientnet-lite0",
+        height=256,
+        width=128,
+        widths=(24, 40, 112, 320),
+        blocks=1,
+        heads=5,
+        decoder=(64, 32, 16, 8, 8),
+        upsampling="bilinear",
+        x_ab="masked",
+        head="contrast",
     ),
 }
 
@@ -147,26 +163,46 @@ class AsyC(nn.Module):
         self.encoder = ENCODERS[config.encoder](config.widths)
         self.blocks = nn.ModuleList(AsymmetricBlock(dim, config.heads, attention) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(dim)
-        self.abnormality = nn.Linear(dim, 1)
-        self.asymmetry = nn.Linear(dim, 1)
+        self.contrast: Contrast | None = None
+        if config.head == "contrast":
+            for block in self.blocks:  # each begins as the identity: pretrained features pass unspoilt
+                nn.init.zeros_(block.get_submodule("out").get_parameter("weight"))
+                nn.init.zeros_(block.get_submodule("out").get_parameter("bias"))
+            self.contrast = Contrast(dim + ENCODERS[config.encoder].channels(config.widths)[3])
+        else:
+            self.abnormality = nn.Linear(dim, 1)
+            self.asymmetry = nn.Linear(dim, 1)
 
     def forward(self, views: Tensor) -> Classified:
         *features, f = self.encoder(views.flatten(0, 1)[:, None])  # [2B, D, H/32, W/32]
-        rows, columns = f.shape[-2:]
-        tokens = f.flatten(2).transpose(1, 2)  # [2B, N, D]
-        tokens = tokens.reshape(-1, 2, *tokens.shape[1:])  # [B, 2, N, D]
+        tokens = tokens_of(f)  # [B, 2, N, D]
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.norm(tokens)  # [B, 2, N, D]
 
-        difference = (tokens[:, 0] - tokens[:, 1]).abs().mean(1)  # [B, D]
+        if self.contrast is None:
+            asymmetry, abnormal, cam = self.mean(tokens)
+        else:
+            asymmetry, abnormal, cam = self.contrast(tokens, tokens_of(F.avg_pool2d(features[-1], 2)), views)
         return Classified(
-            asymmetry=self.asymmetry(difference)[..., 0],
-            abnormal=self.abnormality(tokens.mean(2))[..., 0],
-            cam=class_activation(tokens, self.abnormality.weight[0]).reshape(-1, 2, rows, columns),
+            asymmetry=asymmetry,
+            abnormal=abnormal,
+            cam=cam.reshape(-1, 2, *f.shape[-2:]),
             features=features,
             f_out=tokens.flatten(0, 1).transpose(1, 2).reshape(f.shape),
         )
+
+    def mean(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The paper's classifiers on mean tokens [B, 2, N, D] → logits [B], logits [B, 2], CAM [B, 2, N]."""
+        difference = (tokens[:, 0] - tokens[:, 1]).abs().mean(1)  # [B, D]
+        abnormal = self.abnormality(tokens.mean(2))[..., 0]
+        return self.asymmetry(difference)[..., 0], abnormal, class_activation(tokens, self.abnormality.weight[0])
+
+
+def tokens_of(maps: Tensor) -> Tensor:
+    """[2B, D, h, w], sides of a pair next to each other → [B, 2, N, D]."""
+    tokens = maps.flatten(2).transpose(1, 2)  # [2B, N, D]
+    return tokens.reshape(-1, 2, *tokens.shape[1:])
 
 
 def class_activation(tokens: Tensor, weight: Tensor) -> Tensor:
@@ -174,10 +210,7 @@ def class_activation(tokens: Tensor, weight: Tensor) -> Tensor:
 
     tokens [B, 2, N, D], weight [D] → [B, 2, N] in [0, 1]; a side without positive evidence is all 0.
     """
-    evidence = F.relu(tokens @ weight)  # [B, 2, N]
-    low = evidence.amin(-1, keepdim=True)
-    spread = evidence.amax(-1, keepdim=True) - low
-    return (evidence - low) / spread.clamp_min(1e-6)
+    return scaled(tokens @ weight)
 
 
 class AsymmetricBlock(nn.Module):

@@ -23,7 +23,7 @@ from networks import TINY
 
 LABELS = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 1], [1, 1, 1]])
 SYMMETRIC, STEPS = 2, 4
-COMPARED = ("disasymnet", "ham")  # both objectives and all five losses; the ordering of HAM
+COMPARED = ("disasymnet", "ham", "contrast")  # both objectives and all five losses; HAM's ordering; the other head
 
 
 def steps(method: str, processes: Processes) -> dict[str, Tensor]:
@@ -33,8 +33,9 @@ def steps(method: str, processes: Processes) -> dict[str, Tensor]:
     The batch has five pairs, which do not divide into two, and all its symmetric ones are in the first part.
     """
     torch.manual_seed(0)
-    model = build(configured(method, "tiny")).double()
-    step = Step(model, METHODS[method].losses(LossWeights(ordering=1.0)), "fp32", processes)
+    name, head = ("disasymnet", "contrast") if method == "contrast" else (method, "mean")
+    model = build(configured(name, "tiny", head=head)).double()
+    step = Step(model, METHODS[name].losses(LossWeights(ordering=1.0)), "fp32", processes)
     step.set_learning_rate(1e-3, 1e-3)
     views = torch.rand(len(LABELS), 2, TINY.height, TINY.width, dtype=torch.float64)
     mine = list(processes.part(range(len(LABELS))))
@@ -46,7 +47,7 @@ def steps(method: str, processes: Processes) -> dict[str, Tensor]:
 
 
 def run(manifest: Path, bank: Path, out: Path, processes: Processes) -> None:
-    """The steps of both methods, and one epoch of one step of the whole loop."""
+    """The steps of all of them, and one epoch of one step of the whole loop."""
     for method in COMPARED:
         found = steps(method, processes)
         if processes.first:

@@ -12,7 +12,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 network_options = (
-    click.option("--preset", default="paper", show_default=True, help="paper (1024×512) or small (256×128)."),
+    click.option(
+        "--preset", default="paper", show_default=True, help="paper (1024×512), small (256×128) or lite (256×128)."
+    ),
     click.option("--encoder", help="resnet18 or efficientnet-lite0.  [default: the preset's]"),
     click.option(
         "--size", callback=size, metavar="HxW", help="Pixels of a view, multiples of 32.  [default: the preset's]"

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from disasym.comparisons.parts import either, encoder_of, tokens_of
-from disasym.model import Classified, ModelConfig, class_activation
+from disasym.comparisons.parts import either, encoder_of
+from disasym.model import Classified, ModelConfig, class_activation, tokens_of
 
 SHARPNESS = 6.0  # r of log-sum-exp pooling, as the authors' code has it
 STEEPNESS, THRESHOLD = 100.0, 0.75  # ω and σ of the soft mask T, likewise

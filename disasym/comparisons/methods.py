@@ -42,7 +42,7 @@ class Method:
 
 
 def _comparison(title: str, source: str, classifier: str) -> Method:
-    return Method(title, source, {"classifier": classifier, "blocks": 0, "decoder": ()}, OF_ASYD)
+    return Method(title, source, {"classifier": classifier, "blocks": 0, "decoder": (), "head": "mean"}, OF_ASYD)
 
 
 OF_ASYD = ("reconstruction", "discrimination", "synthesis", "refinement")

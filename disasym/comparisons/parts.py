@@ -4,18 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from disasym.encoder import ENCODERS, Encoder
-from disasym.model import Classified, ModelConfig, class_activation
+from disasym.model import Classified, ModelConfig, class_activation, tokens_of
 
 
 def encoder_of(config: ModelConfig) -> Encoder:
     """The same encoder, from the same weights, in every method."""
     return ENCODERS[config.encoder](config.widths)
-
-
-def tokens_of(maps: Tensor) -> Tensor:
-    """[2B, D, h, w], sides of a pair next to each other → [B, 2, N, D]."""
-    tokens = maps.flatten(2).transpose(1, 2)  # [2B, N, D]
-    return tokens.reshape(-1, 2, *tokens.shape[1:])
 
 
 def other_side(maps: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from disasym.comparisons.parts import either, encoder_of, tokens_of
-from disasym.model import Classified, ModelConfig, class_activation
+from disasym.comparisons.parts import either, encoder_of
+from disasym.model import Classified, ModelConfig, class_activation, tokens_of
 
 
 class SingleView(nn.Module):

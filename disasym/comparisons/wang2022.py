@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from disasym.comparisons.parts import encoder_of, other_side, tokens_of
-from disasym.model import Classified, ModelConfig, class_activation
+from disasym.comparisons.parts import encoder_of, other_side
+from disasym.model import Classified, ModelConfig, class_activation, tokens_of
 
 REACH = 3  # cells of the other side's map (32 pixels each) that may hold the counterpart, in both directions
 

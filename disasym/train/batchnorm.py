@@ -32,7 +32,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     @classmethod
     def of(cls, other: nn.BatchNorm2d) -> "SharedBatchNorm2d":
         """In its place, with the same parameters and buffers."""
-        made = cls(other.num_features, other.eps, other.momentum)
+        made = cls(other.num_features, other.eps, other.momentum, other.affine)
         made.weight, made.bias = other.weight, other.bias
         made.running_mean, made.running_var = other.running_mean, other.running_var
         made.num_batches_tracked = other.num_batches_tracked
@@ -50,8 +50,10 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
             centred = values - (sums[:-1] / count)[:, None, None]
             variance = sum_of_all(centred.square().sum((0, 2, 3))) / count
             self._track((sums[:-1] / count).detach(), variance.detach() * count / (count - 1))
-            scale = self.weight * (variance + self.eps).rsqrt()
-            return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+            normed = centred * (variance + self.eps).rsqrt()[:, None, None]
+            if self.affine:
+                normed = normed * self.weight[:, None, None] + self.bias[:, None, None]
+            return normed.to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, unbiased: Tensor) -> None:

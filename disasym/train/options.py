@@ -1,13 +1,14 @@
 """What a training run is told, and what of it must not change when it is resumed."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from disasym.comparisons import METHODS, configured
 from disasym.errors import InputError
 from disasym.losses import LossWeights
 from disasym.model import ModelConfig
+from disasym.train.frozen import FROZEN
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 MAY_CHANGE = (
@@ -43,6 +44,11 @@ class TrainOptions:
     device: str = "cpu"
     precision: str = "fp32"  # bf16 and fp16: automatic mixed precision, weights stay float32
     init: Path | None = None  # ImageNet weights of the encoder as safetensors: disasym.train.imagenet
+    start: Path | None = None  # weights of an earlier run to begin with: its AsyC, and its AsyD where it has one
+    freeze: str = "none"  # a name in FROZEN: what keeps the weights that it begins with (docs/train.md)
+    head_lr_factor: float = (
+        1.0  # the head "contrast", which starts at 0, learns this many times faster than AsyC's rest
+    )
     patience: int = 0  # epochs without a better validation AUC after which training stops; 0: never
     resume: bool = False
     workers: int = 0  # data loading processes
@@ -53,6 +59,12 @@ class TrainOptions:
         _ = self.config  # refuses an unknown method, preset, encoder or choice
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
+        if self.freeze not in FROZEN:
+            raise InputError(f"cannot freeze {self.freeze!r}: choose one of {', '.join(FROZEN)}")
+        if self.freeze != "none" and self.init is None and self.start is None:
+            raise InputError(f"--freeze {self.freeze} keeps random weights for ever: give --init or --start")
+        if self.freeze == "asyc" and not self.config.decoder:
+            raise InputError(f"method {self.method!r} has no AsyD: with --freeze asyc nothing would be left to learn")
         if not self.manifests:
             raise InputError("no manifest: give at least one with --manifest")
         if self.weights.synthesis and not self.tumours:
@@ -62,7 +74,9 @@ class TrainOptions:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.patience < 0:
             raise InputError(f"patience must be 0 (never stop early) or more epochs, got {self.patience}")
-        for name in ("lr", "asyd_lr_factor"):
+        if self.head_lr_factor != 1 and self.config.head != "contrast":
+            raise InputError(f"head_lr_factor is for the head 'contrast'; the head here is {self.config.head!r}")
+        for name in ("lr", "asyd_lr_factor", "head_lr_factor"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
 
@@ -76,8 +90,9 @@ class TrainOptions:
 
     @property
     def weights(self) -> LossWeights:
-        """`losses` without those that the method leaves out."""
-        return METHODS[self.method].losses(self.losses)
+        """`losses` without those that the method leaves out; a frozen AsyC is not refined."""
+        weights = METHODS[self.method].losses(self.losses)
+        return replace(weights, refinement=0.0) if self.freeze == "asyc" else weights
 
     @property
     def cache_folder(self) -> Path:

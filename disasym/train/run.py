@@ -22,6 +22,7 @@ from disasym.train.imagenet import load_imagenet
 from disasym.train.log import RunLog
 from disasym.train.options import TrainOptions
 from disasym.train.processes import Processes, check_device, joined
+from disasym.train.start import begin_with
 from disasym.train.state import load_state, read_header, save_state
 from disasym.train.step import LOSSES, Step
 from disasym.train.validation import score
@@ -69,7 +70,7 @@ def fit(
         check_device(options.device)
         processes = Processes(device=options.device)
     state, weights = options.out / "state.safetensors", options.out / "model.safetensors"
-    step = Step(initial_model(options, processes.device), options.weights, options.precision, processes)
+    step = Step(initial_model(options, processes.device), options.weights, options.precision, processes, options.freeze)
     history = same_everywhere(resumed(options, state, step), options.out, processes)
 
     config = step.model.config
@@ -86,7 +87,7 @@ def fit(
                 break
             batches.epoch, started = epoch, time.perf_counter()
             lr = options.learning_rate(epoch)
-            step.set_learning_rate(lr, lr * options.asyd_lr_factor)
+            step.set_learning_rate(lr, lr * options.asyd_lr_factor, lr * options.head_lr_factor)
             total = torch.zeros(len(LOSSES), device=processes.device)
             for batch in data:
                 total += step(batch.to(processes.device))
@@ -117,11 +118,13 @@ def fit(
 
 
 def initial_model(options: TrainOptions, device: str) -> DisAsymNet:
-    """A fresh network: seeded, with ImageNet weights in its encoder where asked for, channels last for speed."""
+    """A fresh network: seeded, with the weights that were asked for, channels last for speed."""
     torch.manual_seed(options.seed)
     model = build(options.config)
     if options.init:
         load_imagenet(model.asyc.encoder, options.init)
+    if options.start:
+        begin_with(model, options.start)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -14,6 +14,7 @@ from disasym.losses import LossWeights
 from disasym.model import AsyC, Classified, DisAsymNet
 from disasym.train.batchnorm import share_batchnorm
 from disasym.train.dataset import Batch
+from disasym.train.frozen import by_rate, frozen
 from disasym.train.processes import Processes
 
 LOSSES = ("diagnosis", "reconstruction", "discrimination", "synthesis", "refinement", "ordering")
@@ -24,12 +25,19 @@ class Step:
 
     With several processes each takes its part of a batch, and all make the step of one process that had all of it
     (docs/adr/0020). `processes` says who we are; its device is where the model already is.
+    What `freeze` names keeps its weights, and the encoder or AsyC around it its BatchNorm statistics.
     """
 
     def __init__(
-        self, model: DisAsymNet, weights: LossWeights, precision: str, processes: Processes | None = None
+        self,
+        model: DisAsymNet,
+        weights: LossWeights,
+        precision: str,
+        processes: Processes | None = None,
+        freeze: str = "none",
     ) -> None:
         self.model, self.weights, self.processes = model, weights, processes or Processes()
+        self.still = frozen(model.asyc, freeze)
         if self.processes.count > 1:
             share_batchnorm(model, self.processes.device)
         self.frozen = FrozenCopy(model.asyc)
@@ -37,9 +45,10 @@ class Step:
         # Two wrappers, since objective 2 runs AsyC alone: each hears of all its gradients in every pass.
         self.asyc, *decoder = (self._averaging(half) for half in halves)
         self.asyd: Any = decoder[0] if decoder else None
-        groups = [{"params": list(half.parameters())} for half in halves]
-        self.optimizer = torch.optim.Adam(groups)
-        self.refiner = torch.optim.Adam(model.asyc.parameters())
+        self.asyc_rates = by_rate(model.asyc)
+        asyd = [list(half.parameters()) for half in halves[1:]]
+        self.optimizer = torch.optim.Adam([{"params": group} for group in [*self.asyc_rates, *asyd]])
+        self.refiner = torch.optim.Adam([{"params": group} for group in self.asyc_rates])
         self.kind = torch.device(self.processes.device).type
         self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self.scalers = [torch.amp.GradScaler(self.kind, enabled=precision == "fp16") for _ in range(2)]
@@ -49,11 +58,13 @@ class Step:
         learns = any(parameter.requires_grad for parameter in half.parameters())
         return DistributedDataParallel(half) if self.processes.count > 1 and learns else half
 
-    def set_learning_rate(self, asyc: float, asyd: float) -> None:
-        """For the steps to come: one rate for AsyC in both objectives, one for AsyD."""
-        for group, lr in zip(self.optimizer.param_groups, (asyc, asyd), strict=False):  # without AsyD one group
+    def set_learning_rate(self, asyc: float, asyd: float, head: float | None = None) -> None:
+        """For the steps to come: for AsyC in both objectives, for AsyD, and for the head "contrast" (None: AsyC's)."""
+        rates = [asyc, asyc if head is None else head][: len(self.asyc_rates)]
+        for group, lr in zip(self.optimizer.param_groups, (*rates, asyd), strict=False):  # without AsyD one less
             group["lr"] = lr
-        self.refiner.param_groups[0]["lr"] = asyc
+        for group, lr in zip(self.refiner.param_groups, rates, strict=True):
+            group["lr"] = lr
 
     def __call__(self, batch: Batch) -> Tensor:
         """Update the weights once. Returns the unweighted losses in the order of LOSSES, [6], on the device.
@@ -61,6 +72,8 @@ class Step:
         With several processes a loss is this one's share: the mean over processes is that over all pairs.
         """
         self.model.train()
+        if self.still is not None:
+            self.still.eval()
         self.frozen.refresh(self.model.asyc)
         shares = Shares.of(batch, self.processes)
         with self._autocast():
