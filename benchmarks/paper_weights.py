@@ -25,7 +25,7 @@ from disasym.model import PRESETS, DisAsymNet
 SHRUNK = 4  # times in height and width
 EPOCHS, BATCH, RATE = 3, 8, 1e-4
 STATISTICS = 12  # pairs that BatchNorm's statistics are taken of
-REST = 0.1  # standard deviation of the weights of AsyD's last convolution, which training begins with 0
+REST = 0.05  # standard deviation of the weights of AsyD's last convolution, which training begins with 0
 SEED = 0
 
 

@@ -8,7 +8,7 @@ from disasym.model import PRESETS, DisAsymNet
 
 # Standard deviation of the weights of AsyD's last convolution, which training begins with 0. With 0.5 the images of
 # `paper` lie further from float32 in fp16 (0.026) and in int8 (1.0) than an export may (docs/log.md).
-HEAD = 0.125
+HEAD = 0.05
 
 
 def lively(preset: str, seed: int = 0) -> DisAsymNet:

@@ -13,7 +13,8 @@ EPILOG = """\b
 Examples:
   disasym bench exports/mias
   disasym bench exports/mias-fp32 exports/mias-int8 exports/mias-int8-scores --batch 1,4,16
-  disasym bench paper --export fp32 --export int8 --export int8:scores --seconds 600
+  disasym bench runs/cesm/model.safetensors --export fp32 --export int8 --export int8:scores
+  disasym bench paper --export fp32 --export int8:scores --seconds 600
   disasym bench exports/mias --stream 1000 --engine onnxruntime --batch 8
 
 \b
