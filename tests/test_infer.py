@@ -123,7 +123,8 @@ def test_both_tables_say_the_same(tmp_path: Path, small_export: Path) -> None:
         assert list(row) == list(line)
         assert all(float(row[name]) == line[name] for name in SCORES)
         assert json.loads(row["boxes"]) == line["boxes"]
-        assert all(row[name] == line[name] for name in row if name not in (*SCORES, "boxes"))
+        assert row["calibrated"] == str(int(line["calibrated"])) == "0"
+        assert all(row[name] == line[name] for name in row if name not in (*SCORES, "boxes", "calibrated"))
         assert row["panel"] == ""
     assert not (tmp_path / "out" / "images").exists()
 
