@@ -26,7 +26,8 @@ from disasym.listen.waiting import WaitingRoom
 
 INDEX = "index.csv"
 MOST_CRASHES = 3  # analyses of one examination that end the whole program, before it is left alone
-INDEX_EVERY = 10.0  # seconds: the table of 100,000 examinations takes a good second to write
+INDEX_EVERY = 10.0  # seconds
+INDEX_SHARE = 0.05  # of the time, at most: the table of 100,000 examinations takes two seconds of a core
 HOUSEKEEPING_EVERY = 60.0  # seconds between looks for films that may be removed
 PATIENCE = 0.5  # seconds in which a stop is noticed
 
@@ -112,7 +113,7 @@ class _Work:
     ) -> None:
         self._options, self._engine, self._spool, self._book = options, engine, spool, book
         self._room, self._senders = room, senders
-        self._index_at = self._house_at = 0.0
+        self._index_next = self._house_at = 0.0
         self._index_old = True
 
     def take_up(self) -> None:
@@ -188,7 +189,7 @@ class _Work:
         """Write index.csv and remove films, now and then; what fails is done the next time."""
         now = time.monotonic()
         try:
-            if self._index_old and now - self._index_at >= INDEX_EVERY:
+            if self._index_old and now >= self._index_next:
                 self._write_index()
             if self._options.keep_days is not None and now - self._house_at >= HOUSEKEEPING_EVERY:
                 self._house_at = now
@@ -197,8 +198,11 @@ class _Work:
             log.error("the index or the spool cannot be kept in order: %s", type(error).__name__)
 
     def _write_index(self) -> None:
-        self._index_at, self._index_old = time.monotonic(), False
+        began = time.monotonic()
         write_table(self._options.out / INDEX, Entry, self._book.entries())
+        self._index_old = False
+        took = time.monotonic() - began
+        self._index_next = began + max(INDEX_EVERY, took / INDEX_SHARE)
 
     def _remove_films(self, before: datetime) -> None:
         for exam in self._book.finished_before(before):
