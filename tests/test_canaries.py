@@ -7,14 +7,16 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from pydicom import dcmread
+from pydicom import dcmread, uid
 from pydicom.datadict import keyword_for_tag
+from pydicom.encaps import encapsulate
 from pydicom.tag import BaseTag
 
 from canaries import BIRTHS, WORD, every_text, found_in, hits, seed
@@ -41,7 +43,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("one", "two"):
         for number, path in enumerate(write_exam(folder, name)):
             seed(path, name).rename(folder / f"{name}-{number}.dcm")
-    for name in ("cut", "odd", "header", "long"):
+    for name in ("cut", "odd", "header", "long", "stream"):
         write_exam(folder, name)
         for path in folder.glob(f"{name}-*.dcm"):
             seed(path, name)
@@ -54,7 +56,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
         warnings.simplefilter("ignore")
         film.PatientName = WORD * 200  # longer than what is copied into an object of her study
         film.save_as(long)
-    seed(write_mammogram(folder / "view.dcm", view="XX"), "view")
+    seed(write_mammogram(folder / "view.dcm", laterality=f"{WORD}SIDE", view=f"{WORD}VIEW"), "view")
+    stream: dict[str, Any] = {"PixelData": encapsulate([bytes([2]) + bytes(200)]), "syntax": uid.RLELossless}
+    seed(write_mammogram(folder / "stream-L-CC.dcm", laterality="L", study="stream", **stream), "stream")
     seed(write_mammogram(folder / "modality.dcm", Modality="OT"), "modality")
     seed(write_film(folder / "crop.dcm"), "P_00001_LEFT_CC_1")
     (folder / "text.dcm").write_text(f"{WORD} is no DICOM file")
@@ -106,7 +110,7 @@ def test_infer_names_nobody_in_anything_it_writes_or_says(films: Path, tmp_path:
     said = disasym("infer", films, "--out", out, "--write", ",".join(WRITABLE), "-v", code=1)
     assert len(rows_of(out)) == 2
     fates = [fate for fate, _ in files_of(out).values()]
-    assert fates.count("failed") == 5
+    assert fates.count("failed") == 6
     assert not found_in(said.encode())
     assert not list(hits(out, exempt=["dicom/*.dcm"]))
     assert found_in(next((out / "dicom").glob("*-sr.dcm")).read_bytes()), "her report is about nobody"
