@@ -106,6 +106,21 @@ def test_the_split_of_the_manifest_is_followed_and_its_absence_refused(made: tup
     assert {cell.fold for cell in listed} == {0}
 
 
+def test_every_method_gets_the_same_budget_and_only_a_head_that_starts_at_zero_its_own_rate(
+    made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    init = tmp_path / "lite0.safetensors"
+    lite = {"preset": "lite", "init": init, "freeze": "shallow", "head_lr_factor": 10.0}
+    told = _with(options(*made, tmp_path), **lite)
+    runs = {method: told.run_options(method, tmp_path / method) for method in METHODS}
+    assert {name for name, run in runs.items() if run.head_lr_factor == 10} == set(ABLATIONS)
+    for name, run in runs.items():
+        same = dataclasses.replace(run, method="asyc", out=tmp_path, head_lr_factor=10.0, resume=False, cache=None)
+        assert same == dataclasses.replace(told.training, method="asyc", cache=None), name
+    with pytest.raises(InputError, match="with --freeze asyc no method would learn"):
+        _with(options(*made, tmp_path), **{**lite, "freeze": "asyc"})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -37,19 +37,6 @@ Examples:
 @click.option(
     "--start", type=FILE, help="Weights of an earlier run to begin with: its AsyC, and its AsyD if it has the same."
 )
-@click.option(
-    "--freeze",
-    default="none",
-    show_default=True,
-    help="none, shallow (the encoder up to stride 16), encoder or asyc: what keeps the weights of --init or --start.",
-)
-@click.option(
-    "--head-lr-factor",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="The classifiers of the preset lite learn this many times faster than the rest of AsyC.",
-)
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT after its last whole epoch.")
 def train_command(no_synthesis: bool, **options: Any) -> None:
     """Train DisAsymNet, or a method it is compared with, on pairs of mammograms.

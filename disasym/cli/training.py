@@ -29,6 +29,12 @@ network_options = (
     ),
 )
 schedule_options = (
+    click.option(
+        "--freeze",
+        default="none",
+        show_default=True,
+        help="none, shallow (the encoder up to stride 16), encoder or asyc: what keeps the weights it begins with.",
+    ),
     click.option("--epochs", type=int, default=20, show_default=True),
     click.option("--batch", type=int, default=8, show_default=True, help="Pairs in a step."),
     click.option("--lr", type=float, default=1e-4, show_default=True, help="Learning rate."),
@@ -39,6 +45,13 @@ schedule_options = (
         default=1.0,
         show_default=True,
         help="AsyD learns this many times faster than AsyC.",
+    ),
+    click.option(
+        "--head-lr-factor",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="The classifiers of the preset lite learn this many times faster than the rest of AsyC.",
     ),
     click.option(
         "--patience", type=int, default=0, help="Stop after so many epochs without a better AUC.  [default: never]"

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from disasym.comparisons import METHODS
+from disasym.comparisons import METHODS, configured
 from disasym.errors import InputError
 from disasym.files import sha256_of
 from disasym.train import TrainOptions
@@ -46,6 +46,8 @@ class ReproduceOptions:
             raise InputError(f"the scored epoch is {self.scored!r}: choose {BEST} or {LAST}")
         if self.scored == LAST and self.training.patience:
             raise InputError("--patience stops by validation women, with --scored last there are none: leave it out")
+        if self.training.freeze == "asyc":
+            raise InputError("with --freeze asyc no method would learn to score: choose none, shallow or encoder")
         for fraction in self.fractions:
             if not (0 < fraction <= 1 and abs(fraction * 10 - round(fraction * 10)) < 1e-9):
                 raise InputError(f"a training fraction is {fraction}: give tenths from 0.1 to 1")
@@ -78,7 +80,11 @@ class ReproduceOptions:
 
     def run_options(self, method: str, out: Path) -> TrainOptions:
         """Of one training run: the same budget for every method."""
-        return dataclasses.replace(self.training, method=method, out=out, resume=True, cache=self.cache_folder)
+        head = configured(method, self.training.preset).head
+        factor = self.training.head_lr_factor if head == "contrast" else 1.0  # other heads do not start at 0
+        return dataclasses.replace(
+            self.training, method=method, out=out, resume=True, cache=self.cache_folder, head_lr_factor=factor
+        )
 
 
 def title_of(method: str) -> str:

@@ -26,7 +26,7 @@ def measure(cell: Cell, options: ReproduceOptions, processes: Processes) -> floa
     if cell.method == FROZEN:
         return measure_frozen(cell, options, processes)
     told = options.run_options(cell.method, cell.folder)
-    step = Step(initial_model(told, processes.device), told.weights, told.precision, processes)
+    step = Step(initial_model(told, processes.device), told.weights, told.precision, processes, told.freeze)
     step.set_learning_rate(told.lr, told.lr)
     store = PairStore(told.cache_folder, told.config.height, told.config.width)
     pairs = TrainingPairs(cell.parts.train, store, banks_of(told), told.seed)
