@@ -306,6 +306,19 @@ def test_a_run_makes_the_report_and_one_without_it_leaves_none(tmp_path: Path) -
     assert not (tmp_path / "out" / "report.html").exists()
 
 
+def test_films_that_come_later_join_the_report_as_if_they_had_been_there(tmp_path: Path) -> None:
+    options = InferOptions(tmp_path / "in", tmp_path / "out", quiet=True)
+    write_exam(tmp_path / "in", "a")
+    infer_with(FakeEngine(HEIGHT, WIDTH), options)
+    write_exam(tmp_path / "in", "b", seed=3)
+    second = infer_with(FakeEngine(HEIGHT, WIDTH), options)
+    assert (second.scored, second.already) == (1, 1)  # the images of the first pair come from layers/
+    infer_with(FakeEngine(HEIGHT, WIDTH), replace(options, out=tmp_path / "at-once"))
+    assert len(anchors(text_of(tmp_path / "out"))) == 2
+    assert text_of(tmp_path / "out") == text_of(tmp_path / "at-once")
+    assert "were not kept" not in text_of(tmp_path / "out")
+
+
 def test_the_bundled_weights_are_called_a_demonstration_and_others_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
