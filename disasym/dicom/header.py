@@ -1,5 +1,6 @@
 """One file's header: is it a usable screening mammogram, of which breast, in which view?"""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _ASPECT_LIMIT = 4.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     """A usable mammogram. Nothing that identifies the woman is in its repr; `patient_key` is for output."""
 
@@ -70,10 +71,10 @@ def _header(
     return Header(
         path=path,
         sop_uid=_uid(tags, "SOPInstanceUID"),
-        study_uid=_uid(tags, "StudyInstanceUID"),
-        series_uid=_uid(tags, "SeriesInstanceUID"),
+        study_uid=sys.intern(_uid(tags, "StudyInstanceUID")),  # an archive has thousands of headers: one copy a study
+        series_uid=sys.intern(_uid(tags, "SeriesInstanceUID")),
         patient=patient,
-        study_date=tags.first("StudyDate"),
+        study_date=sys.intern(tags.first("StudyDate")),
         laterality=laterality,
         view=view,
         kind=kind,
@@ -81,7 +82,7 @@ def _header(
         columns=matrix.columns,
         chest_wall=read_chest_wall(tags, view),
         pixel_aspect=_pixel_aspect(tags),
-        transfer_syntax=file.transfer_syntax,
+        transfer_syntax=sys.intern(file.transfer_syntax),
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass, field
 
 from disasym.dicom.reader import Skip
@@ -13,7 +14,7 @@ _CBIS = re.compile(r"((?:Mass|Calc)-(?:Training|Test)_P_\d+)_(LEFT|RIGHT)_(CC|ML
 _PLACEHOLDER = re.compile(r"|0+|x+|anon.*|unknown|none|null|n/?a|removed|deleted|test", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CbisStem:
     """What a CBIS-DDSM PatientID says: there each view is its own patient and its own study."""
 
@@ -22,7 +23,7 @@ class CbisStem:
     view: View
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Patient:
     """Compared when pairing; equal only if every field is. Never printed."""
 
@@ -77,4 +78,4 @@ def identify(patient_id: str, issuer: str = "", birth_date: str = "") -> Patient
         if lesion:
             raise Skip("a CBIS-DDSM lesion crop or mask, not a whole mammogram")
         stem = CbisStem(patient, "R" if side == "RIGHT" else "L", "CC" if view == "CC" else "MLO")
-    return Patient(patient_id, issuer, birth_date, stem)
+    return Patient(sys.intern(patient_id), sys.intern(issuer), sys.intern(birth_date), stem)

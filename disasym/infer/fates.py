@@ -1,6 +1,7 @@
 """What became of each file in the end: exactly one fate and reason a path, whatever happened to its pair."""
 
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -26,7 +27,7 @@ def _of_pair(job: Job, failure: Failed | None) -> Iterator[Fate]:
     """Both used; or the file at fault failed and its partner skipped."""
     for source, partner in ((job.right, job.left), (job.left, job.right)):
         if failure is None:
-            yield Fate(source.path, "used", f"paired by {job.paired_by}")
+            yield Fate(source.path, "used", sys.intern(f"paired by {job.paired_by}"))
         elif source.path in failure.problems:
             yield Fate(source.path, "failed", failure.problems[source.path])
         else:
