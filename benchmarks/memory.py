@@ -4,8 +4,8 @@
 
 Films of 128 × 80 pixels, each with UIDs of its own, an engine that answers zeros at the size of the preset `small`,
 tables and report: so everything is measured that holds films, rows, entries and fates, and little time is lost on what
-does not grow. Each size runs in a process of its own. Results: benchmarks/results/memory.json; the curve is every process's
-resident memory over its run.
+does not grow. Each size runs in a process of its own. Results: benchmarks/results/memory.json; a curve is the resident
+memory of its process over the run.
 """
 
 import json

@@ -229,7 +229,7 @@ def test_a_ledger_of_a_later_version_is_refused(films: Path, tmp_path: Path) -> 
     base = sqlite3.connect(tmp_path / "out" / LEDGER)
     base.execute("PRAGMA user_version = 99")
     base.close()
-    with pytest.raises(InputError, match="has format 99, this version of disasym reads 1"):
+    with pytest.raises(InputError, match="has format 99, this version of disasym reads 2"):
         scored(films, tmp_path / "out")
 
 

@@ -64,7 +64,17 @@ Exit code:
     " each and how far the scores differ. Needs disasym[train].",
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar and no summary.")
-@click.option("--verbose", "-v", is_flag=True, help="List every skipped and failed file with its reason.")
+@click.option(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="List every skipped and failed file with its reason, and say where the time went.",
+)
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for a trace of all stages, which ui.perfetto.dev and chrome://tracing show.",
+)
 @click.pass_context
 def infer_command(
     context: click.Context,
@@ -82,6 +92,7 @@ def infer_command(
     benchmark: bool,
     quiet: bool,
     verbose: bool,
+    trace: Path | None,
 ) -> None:
     """Score every pair of mammograms in FOLDER.
 
@@ -112,6 +123,7 @@ def infer_command(
         include_processing=include_processing,
         fresh=fresh,
         quiet=quiet,
+        trace=trace,
     )
     if benchmark:
         context.exit(benchmarked(options, verbose))
@@ -138,8 +150,20 @@ def shown(summary: "Summary", quiet: bool, verbose: bool) -> int:
     """Print what a run did; its exit code."""
     if not quiet:
         click.echo(described(summary))
+        if verbose:
+            click.echo(timed(summary))
     listed(summary, verbose)
     return summary.exit_code
+
+
+def timed(summary: "Summary") -> str:
+    """Where the time went, a stage a line. A stage of several threads may be busy for longer than the run took."""
+    lines = [f"{'stage':<9}{'done':>8}{'busy s':>10}{'of run':>8}{'a second':>10}   waited for input, output"]
+    for stage in summary.stages:
+        share = stage.busy / summary.seconds if summary.seconds else 0.0
+        waited = f"   {stage.waited_for_input:.1f} s, {stage.waited_for_output:.1f} s" if stage.name == "engine" else ""
+        lines.append(f"{stage.name:<9}{stage.count:>8}{stage.busy:>10.2f}{share:>8.0%}{stage.rate:>10.1f}{waited}")
+    return "\n".join(lines)
 
 
 def described(summary: "Summary") -> str:

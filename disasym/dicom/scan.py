@@ -38,6 +38,7 @@ def scan(
     include_processing: bool = False,
     exclude: Path | None = None,
     on_file: Callable[[Path], None] | None = None,
+    on_header: Callable[[Header], None] | None = None,
 ) -> Scan:
     """Read the headers of `source`, a folder (searched in depth) or one file, and pair them.
 
@@ -47,17 +48,21 @@ def scan(
     Args:
         exclude: a folder in `source` that is neither entered nor listed, such as one that results are written to.
         on_file: called with each file before its header is read.
+        on_header: called with the header of each usable mammogram.
 
     Raises:
         InputError: `source` does not exist.
     """
     if not source.exists():
         raise InputError(f"{source} does not exist: name a folder of DICOM files, or one file")
-    return scan_files(_files(source, exclude), include_processing, on_file)
+    return scan_files(_files(source, exclude), include_processing, on_file, on_header)
 
 
 def scan_files(
-    files: Iterable[Path | Fate], include_processing: bool = False, on_file: Callable[[Path], None] | None = None
+    files: Iterable[Path | Fate],
+    include_processing: bool = False,
+    on_file: Callable[[Path], None] | None = None,
+    on_header: Callable[[Header], None] | None = None,
 ) -> Scan:
     """`scan` of files that are known; what is no path has its fate already."""
     fates: list[Fate] = []
@@ -69,11 +74,15 @@ def scan_files(
         if on_file is not None:
             on_file(found)
         try:
-            headers.append(read_header(found, include_processing))
+            header = read_header(found, include_processing)
         except Skip as skip:
             fates.append(Fate(found, "skipped", skip.reason))
         except ImageError as error:
             fates.append(Fate(found, "failed", str(error).removeprefix(f"{found}: ")))
+        else:
+            headers.append(header)
+            if on_header is not None:
+                on_header(header)
     pairing = pair(headers, _picture)
     fates += [Fate(path, "skipped", reason) for path, reason in pairing.skipped]
     for made in pairing.pairs:

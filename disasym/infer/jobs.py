@@ -46,13 +46,15 @@ def find_work(
     out: Path | None = None,
     include_processing: bool = False,
     on_file: Callable[[Path], None] | None = None,
+    on_header: Callable[[Header], None] | None = None,
 ) -> Work:
     """Look for pairs in a folder of DICOM files, one DICOM file, or a manifest (`.csv`, `.parquet`).
 
     Args:
         out: where results will be written, if any are; if it lies in `source`, nothing in it is read.
         include_processing: accept images FOR PROCESSING too.
-        on_file: called with each file of a folder whose header was read.
+        on_file: called with each file of a folder before its header is read.
+        on_header: called with the header of each usable mammogram.
 
     Raises:
         InputError: `source` does not exist, or results written to `out` would mix with it.
@@ -61,7 +63,7 @@ def find_work(
     check_places(source, out)
     if is_manifest(source):
         return _from_manifest(source)
-    found = scan(source, include_processing, exclude=out, on_file=on_file)
+    found = scan(source, include_processing, exclude=out, on_file=on_file, on_header=on_header)
     return _of_scan(source if source.is_dir() else source.parent, found)
 
 
@@ -76,7 +78,7 @@ def find_films(files: Iterable[Path], root: Path, include_processing: bool = Fal
 def _of_scan(root: Path, found: Scan) -> Work:
     return Work(
         root=root,
-        jobs=tuple(_of_films(pair) for pair in found.pairs),
+        jobs=tuple(job_of(pair) for pair in found.pairs),
         fates=tuple(fate for fate in found.fates if fate.fate != "used"),
     )
 
@@ -134,7 +136,8 @@ def _refuse_mixing(source: Path, out: Path) -> None:
         raise InputError(f"{out} is the folder of {source.name}: name another folder, so that nothing is overwritten")
 
 
-def _of_films(pair: DicomPair) -> Job:
+def job_of(pair: DicomPair) -> Job:
+    """A pair of films as a job."""
     return Job(
         pair_id=_digest(pair.right.sop_uid, pair.left.sop_uid),
         exam_id=_exam(pair),

@@ -28,7 +28,7 @@ from disasym.infer.stages import Failed
 
 LEDGER = "ledger.sqlite"
 FILES = (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", f"{LEDGER}-journal")
-FORMAT = 1  # PRAGMA user_version
+FORMAT = 2  # PRAGMA user_version
 SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
 
 SCHEMA = """
@@ -40,7 +40,8 @@ CREATE TABLE IF NOT EXISTS pairs (
   begun TEXT NOT NULL,   -- UTC
   ended TEXT,
   row TEXT,              -- JSON: a line of results.jsonl
-  problems TEXT          -- JSON: {"right": reason, "left": reason}
+  problems TEXT,         -- JSON: {"right": reason, "left": reason}
+  guessed INTEGER        -- the run that scored it before it was known to be a pair; NULL: it is one (`guess.py`)
 );
 CREATE INDEX IF NOT EXISTS by_state ON pairs (state);
 CREATE TABLE IF NOT EXISTS runs (
@@ -55,6 +56,9 @@ CREATE TABLE IF NOT EXISTS runs (
 
 class OtherSettingsError(InputError):
     """The results in the folder were made with other settings than this run has."""
+
+
+_CONFIRM = "UPDATE pairs SET guessed = NULL WHERE pair_id = ?"
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Ledger:
         """
         self._path = folder / LEDGER
         self._lock = threading.Lock()
+        self._run = 0  # its number in `runs`
         with self._said():
             self._base = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
@@ -120,6 +125,16 @@ class Ledger:
             return None
         return str(entry[2])
 
+    def confirm(self, job: Job) -> bool:
+        """Say that this is a pair; whether the present run has guessed it."""
+        own = self._do(f"{_CONFIRM} AND guessed = ?", (_text(job.pair_id), self._run))
+        self._do(_CONFIRM, (_text(job.pair_id),))  # that of a run that was killed
+        return bool(own)
+
+    def reopen_guesses(self) -> None:
+        """Set what was guessed and never confirmed back to begun."""
+        self._do("UPDATE pairs SET state = 'begun', row = NULL, problems = NULL WHERE guessed IS NOT NULL")
+
     def knows(self, job: Job) -> bool:
         """Whether there is any entry of this pair."""
         return self._ask("SELECT 1 FROM pairs WHERE pair_id = ?", (_text(job.pair_id),)) is not None
@@ -134,11 +149,14 @@ class Ledger:
         reasons = json.loads(entry[1])
         return Failed(job, {getattr(job, side).path: reasons[side] for side in SIDES if side in reasons})
 
-    def begin(self, job: Job) -> None:
-        """Say that somebody is at this pair, before its films are read and before anything of it is written."""
+    def begin(self, job: Job, guess: bool = False) -> None:
+        """Say that somebody is at this pair, before its films are read and before anything of it is written.
+
+        `guess`: it may turn out to be none; what is not confirmed counts as never begun.
+        """
         self._do(
-            "INSERT OR REPLACE INTO pairs (pair_id, state, inputs, begun) VALUES (?, 'begun', ?, ?)",
-            (_text(job.pair_id), inputs_of(job), _now()),
+            "INSERT OR REPLACE INTO pairs (pair_id, state, inputs, begun, guessed) VALUES (?, 'begun', ?, ?, ?)",
+            (_text(job.pair_id), inputs_of(job), _now(), self._run if guess else None),
         )
 
     def keep(self, job: Job, end: Row | Failed) -> None:
@@ -180,13 +198,13 @@ class Ledger:
         """A line of `runs` for what happens inside; put its counts into the list when it is over."""
         counts: list[Counts] = []
         self._do("INSERT INTO runs (begun) VALUES (?)", (_now(),))
-        entry = self._ask("SELECT max(number) FROM runs")
+        (self._run,) = self._ask("SELECT max(number) FROM runs") or (0,)
         yield counts
         for done in counts:
             values = (done.scored, done.already, done.failed, done.batch, "; ".join(done.notes))
             self._do(
                 "UPDATE runs SET ended = ?, scored = ?, already = ?, failed = ?, batch = ?, notes = ? WHERE number = ?",
-                (_now(), *values, *(entry or ())),
+                (_now(), *values, self._run),
             )
 
     def close(self) -> None:

@@ -32,12 +32,17 @@ class Display:
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
         self._looking = bar.add_task("looking for films", total=None)
-        self._seen = 0
+        self._seen = self._guessed = 0
 
     def file(self, path: Path) -> None:
         """A file's header was read."""
         self._seen += 1
-        self._bar.update(self._looking, description=f"looking for films: {self._seen} files")
+        scored = f", {self._guessed} pairs scored" if self._guessed else ""
+        self._bar.update(self._looking, description=f"looking for films: {self._seen} files{scored}")
+
+    def guessed(self, count: int) -> None:
+        """`count` pairs were scored while the search goes on."""
+        self._guessed += count
 
     def pairs(self, total: int, already: int) -> None:
         """The search is over; of `total` pairs, `already` were done by an earlier run."""

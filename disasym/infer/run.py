@@ -12,8 +12,10 @@ from disasym.dicom import Fate
 from disasym.engines import Engine, load
 from disasym.engines.base import usable_cores
 from disasym.errors import InputError
+from disasym.infer.clock import Clock, StageTime
 from disasym.infer.finish import Finished, finish
-from disasym.infer.jobs import Job, check_places, find_work
+from disasym.infer.guess import Guesses
+from disasym.infer.jobs import Job, Work, check_places, find_work
 from disasym.infer.ledger import Counts
 from disasym.infer.lock import only_run
 from disasym.infer.progress import Display, display
@@ -39,6 +41,7 @@ class InferOptions:
     include_processing: bool = False
     fresh: bool = False  # forget what was done in `out` before; else only what is new is done
     quiet: bool = False
+    trace: Path | None = None  # a file for a trace of all stages, see `clock.py`
 
     def __post_init__(self) -> None:
         for name in ("batch", "workers", "threads"):
@@ -58,13 +61,14 @@ class Summary:
     scored: int  # pairs that got a result in this run
     already: int  # pairs whose result an earlier run had
     fates: tuple[Fate, ...]  # one a file, sorted by path; paths relative to the source
-    seconds: float  # from the first pair to the last row
+    seconds: float  # from the first file looked at to the last pair kept
     engine: str
     model_sha256: str
     report: Path | None = None  # its first page; None: it was not asked for
     left_out: str = ""  # what is usually written and was not, and why
     gone: int = 0  # pairs of earlier runs that are not in the source any more, and so in no table
     notes: tuple[str, ...] = ()  # what else is to be told
+    stages: tuple[StageTime, ...] = ()  # where the time went
 
     def count(self, fate: str) -> int:
         """Files with this fate."""
@@ -105,23 +109,25 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
         only_run(options.out),
         Store(options.out, settings_of(engine, asked), options.fresh) as store,
         store.ledger.run() as told,
+        Clock(options.trace) as clock,
     ):
-        work = find_work(options.source, options.out, options.include_processing, shown.file)
-        waiting = store.plan(work.jobs)
-        already = len(work.jobs) - len(waiting)
-        shown.pairs(len(work.jobs), already)
-        scorer = Scorer(engine, options.batch)
         started = time.perf_counter()
-        failed = _run(waiting, scorer, store, options.workers or usable_cores(), asked, shown)
+        run = _Run(store, Scorer(engine, options.batch), options.workers or usable_cores(), asked, clock)
+        work = _searched(options, run, shown)
+        waiting = store.plan(work.jobs)
+        done = len(work.jobs) - len(waiting)
+        shown.pairs(len(work.jobs), done)
+        failed = run.through(_begun(waiting, store), store.keep, shown.scored)
         seconds = time.perf_counter() - started
+        scorer = run.scorer
         notes = (scorer.note,) if scorer.note else ()
         tables = store.write_tables(work)
         if asked.report:
             write_report(options.out, engine, tables.exams, tables.fates)
         summary = Summary(
             out=options.out,
-            scored=len(waiting) - failed,
-            already=already,
+            scored=store.confirmed + len(waiting) - failed,
+            already=done - store.confirmed,
             fates=tables.fates,
             seconds=seconds,
             engine=engine.name,
@@ -130,8 +136,9 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
             left_out=asked.left_out,
             gone=store.ledger.count() - len(work.jobs),
             notes=notes,
+            stages=clock.stages(),
         )
-        told.append(Counts(summary.scored, already, failed, scorer.batch, notes))
+        told.append(Counts(summary.scored, summary.already, failed, scorer.batch, notes))
     return summary
 
 
@@ -144,23 +151,65 @@ def default_model() -> Path:
 Finishing = Future[Finished | Failed]
 
 
-def _run(jobs: list[Job], scorer: Scorer, store: Store, workers: int, asked: Wanted, shown: Display) -> int:
-    """All pairs through all stages, in order; returns how many have no result."""
-    failed = 0
-    with _pool(workers) as pool:
+def _searched(options: InferOptions, run: "_Run", shown: Display) -> Work:
+    """The pairs of the source; those that look like pairs are scored while it is still being searched."""
+    guesses = Guesses(run.scorer.batch)
 
-        def end(pair: Scored | Failed) -> Finished | Failed:
-            return store.write(finish(pair, scorer.engine, asked) if isinstance(pair, Scored) else pair)
+    def file(path: Path) -> None:
+        guesses.file(path)
+        run.clock.counted("scan")
+        shown.file(path)
 
-        info = scorer.engine.info
-        loaded = load_all(_begun(jobs, store), info.height, info.width, pool, ahead=workers + scorer.batch)
-        for done in _finished(score_all(loaded, scorer), lambda pair: pool.submit(end, pair)):
-            for pair in done:
-                ended = pair.result()
-                store.keep(ended)
-                failed += isinstance(ended, Failed)
-            shown.scored(len(done))
-    return failed
+    def search() -> Work:
+        with run.clock.busy("scan", count=0):
+            return find_work(options.source, options.out, options.include_processing, file, guesses.header)
+
+    with _pool(1) as searcher:
+        try:
+            searched = searcher.submit(search)
+            jobs = run.store.guesses(guesses.until(searched))
+            run.through(jobs, run.store.keep_guess, shown.guessed)
+        finally:
+            guesses.stop()
+    return searched.result()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all pairs of a run go through."""
+
+    store: Store
+    scorer: Scorer
+    workers: int
+    asked: Wanted
+    clock: Clock
+
+    def through(
+        self, jobs: Iterable[Job], keep: Callable[[Finished | Failed], None], done: Callable[[int], None]
+    ) -> int:
+        """All `jobs`, which were begun, through all stages, in order; returns how many have no result."""
+        failed = 0
+        info = self.scorer.engine.info
+        with _pool(self.workers) as pool:
+            ahead = self.workers + self.scorer.batch
+            loaded = load_all(jobs, info.height, info.width, pool, ahead, self.clock)
+            for batch in _finished(
+                score_all(loaded, self.scorer, self.clock), lambda pair: pool.submit(self._end, pair)
+            ):
+                for pair in batch:
+                    with self.clock.waiting("engine", "output"):
+                        ended = pair.result()
+                    with self.clock.busy("ledger"):
+                        keep(ended)
+                    failed += isinstance(ended, Failed)
+                done(len(batch))
+        return failed
+
+    def _end(self, pair: Scored | Failed) -> Finished | Failed:
+        if isinstance(pair, Failed):
+            return pair
+        with self.clock.busy("finish", pair.job.pair_id):
+            return self.store.write(finish(pair, self.scorer.engine, self.asked))
 
 
 def _begun(jobs: Iterable[Job], store: Store) -> Iterator[Job]:

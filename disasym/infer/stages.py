@@ -18,6 +18,7 @@ from disasym.data.manifest import ImageRow, load_mammogram
 from disasym.dicom import Header, read_pixels
 from disasym.engines import Engine
 from disasym.errors import EngineError, ImageError, InputError
+from disasym.infer.clock import Clock
 from disasym.infer.jobs import Job, Source, find_work
 from disasym.preprocess import Mammogram, preprocess
 from disasym.spec import Array, Outputs
@@ -58,15 +59,27 @@ class Failed:
     problems: dict[Path, str]
 
 
-def load_all(jobs: Iterable[Job], height: int, width: int, pool: Executor, ahead: int) -> Iterator[Loaded | Failed]:
+def load_all(
+    jobs: Iterable[Job], height: int, width: int, pool: Executor, ahead: int, clock: Clock | None = None
+) -> Iterator[Loaded | Failed]:
     """Decode and preprocess `jobs` in `pool`; results come in the order of `jobs`, whatever finishes first."""
+    clock = clock or Clock()
     waiting: deque[Future[Loaded | Failed]] = deque()
+
+    def loaded(job: Job) -> Loaded | Failed:
+        with clock.busy("decode", job.pair_id):
+            return load_pair(job, height, width)
+
+    def first() -> Loaded | Failed:
+        with clock.waiting("engine", "input"):
+            return waiting.popleft().result()
+
     for job in jobs:
-        if len(waiting) == ahead:
-            yield waiting.popleft().result()
-        waiting.append(pool.submit(load_pair, job, height, width))
+        while waiting and (len(waiting) == ahead or waiting[0].done()):  # jobs may come slowly: none waits for them
+            yield first()
+        waiting.append(pool.submit(loaded, job))
     while waiting:
-        yield waiting.popleft().result()
+        yield first()
 
 
 def load_pair(job: Job, height: int, width: int) -> Loaded | Failed:
@@ -172,20 +185,25 @@ class Scorer:
         return [Failed(job, dict.fromkeys((job.right.path, job.left.path), f"not scored: {error}"))]
 
 
-def score_all(pairs: Iterable[Loaded | Failed], scorer: Scorer) -> Iterator[list[Scored | Failed]]:
+def score_all(
+    pairs: Iterable[Loaded | Failed], scorer: Scorer, clock: Clock | None = None
+) -> Iterator[list[Scored | Failed]]:
     """Run `pairs` through the engine, a batch at a time; the order stays, failed ones ride along."""
+    clock = clock or Clock()
     held: list[Loaded | Failed] = []
     for pair in pairs:
         held.append(pair)
         if sum(isinstance(each, Loaded) for each in held) >= scorer.batch:
-            yield _score_held(held, scorer)
+            yield _score_held(held, scorer, clock)
             held = []
     if held:
-        yield _score_held(held, scorer)
+        yield _score_held(held, scorer, clock)
 
 
-def _score_held(held: list[Loaded | Failed], scorer: Scorer) -> list[Scored | Failed]:
-    scored = iter(scorer.score([pair for pair in held if isinstance(pair, Loaded)]))
+def _score_held(held: list[Loaded | Failed], scorer: Scorer, clock: Clock) -> list[Scored | Failed]:
+    pairs = [pair for pair in held if isinstance(pair, Loaded)]
+    with clock.busy("engine", count=len(pairs)):
+        scored = iter(scorer.score(pairs))
     return [next(scored) if isinstance(pair, Loaded) else pair for pair in held]
 
 

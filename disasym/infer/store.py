@@ -92,6 +92,7 @@ class Store:
             InputError: the folder cannot be written, or holds results of other `settings`.
         """
         self.out = out
+        self.confirmed = 0  # pairs that this run had scored before they were planned
         with self._written():
             if fresh:
                 self._remove_files(pairs_of(out))
@@ -118,14 +119,23 @@ class Store:
         for job in jobs:
             row = self.ledger.find(job)
             if row is not None:
+                self.confirmed += self.ledger.confirm(job)
                 self._live.append(row)
                 continue
             waiting.append(job)
             if self.ledger.knows(job):
                 before.append(job)
         self.ledger.reopen(before)
+        self.ledger.reopen_guesses()
         self._remove_unfinished()
         return waiting
+
+    def guesses(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Begin those that may be pairs and of which nothing is known, before it is known which pairs there are."""
+        for job in jobs:
+            if not self.ledger.knows(job):
+                self.ledger.begin(job, guess=True)
+                yield job
 
     def begin(self, job: Job) -> None:
         """Before the films of a pair are read."""
@@ -145,17 +155,19 @@ class Store:
         return Finished(end.job, end.row, ())
 
     def keep(self, end: Finished | Failed) -> None:
-        """Write the files of a pair that are not written yet, and enter it in the ledger; then its row can be seen.
+        """`keep_guess` of a real pair; then its row can be seen."""
+        self.keep_guess(end)
+        if isinstance(end, Finished):
+            self._live.append(end.row.line())
+
+    def keep_guess(self, end: Finished | Failed) -> None:
+        """Write the files of a pair that are not written yet, and enter it in the ledger.
 
         Raises:
             InputError: the disk refuses; the pair is not done then, and nothing of it is in a table.
         """
         end = self.write(end)
-        if isinstance(end, Failed):
-            self.ledger.keep(end.job, end)
-            return
-        self.ledger.keep(end.job, end.row)
-        self._live.append(end.row.line())
+        self.ledger.keep(end.job, end if isinstance(end, Failed) else end.row)
 
     def write_tables(self, work: Work) -> Tables:
         """Write all tables of the pairs of `work`, in their order.
