@@ -91,6 +91,7 @@ def process(out: Path, *send_to: str) -> Iterator[tuple[subprocess.Popen[str], i
     finally:
         server.send_signal(signal.SIGKILL)
         server.communicate()
+        gc.collect()  # as in `listening`
 
 
 def send(
@@ -112,6 +113,8 @@ def send(
     )
     if not association.is_established:
         return []
+    assert association.dul.socket is not None
+    connection = association.dul.socket.socket
     answers: list[int | None] = []
     for file in files:
         try:
@@ -122,6 +125,8 @@ def send(
         if after is not None:
             after(len(answers))
     association.release()
+    if connection is not None:
+        connection.close()  # pynetdicom forgets it where the server was killed
     return answers + [None] * (len(files) - len(answers))
 
 
@@ -253,7 +258,7 @@ def answers(pacs: Orthanc) -> bool:
     return False
 
 
-def until(true: Callable[[], object], seconds: float = 30) -> None:
+def until(true: Callable[[], object], seconds: float = 90) -> None:
     """Wait for it; a test that waits in vain fails."""
     end = time.monotonic() + seconds
     while not true():
