@@ -9,16 +9,17 @@ VENV ?= .venv
 REPORT ?= demo-report
 GPU_REPORT ?= runs/gpu-kernel
 ENGINES_REPORT ?= runs/gpu-engines
+PIPELINE_REPORT ?= runs/gpu-pipeline
 PYTEST_ARGS ?=
 PY := $(VENV)/bin/python
 # No build isolation: the build runs with the pinned setuptools, not with whatever is newest.
 INSTALL := $(PY) -m pip install --quiet --no-build-isolation --constraint constraints.txt
 
-.PHONY: help demo test check fix docs gpu-kernel gpu-engines clean
+.PHONY: help demo test check fix docs gpu-kernel gpu-engines gpu-pipeline clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
-	@echo "Settings: VENV=$(VENV) PYTHON=$(PYTHON) REPORT=$(REPORT) GPU_REPORT=$(GPU_REPORT) ENGINES_REPORT=$(ENGINES_REPORT) PYTEST_ARGS='$(PYTEST_ARGS)'"
+	@echo "Settings: VENV=$(VENV) PYTHON=$(PYTHON) REPORT=$(REPORT) GPU_REPORT=$(GPU_REPORT) ENGINES_REPORT=$(ENGINES_REPORT) PIPELINE_REPORT=$(PIPELINE_REPORT) PYTEST_ARGS='$(PYTEST_ARGS)'"
 
 demo: $(VENV)/.base  ## install without torch and read eight real films with the bundled demonstration model
 	$(VENV)/bin/disasym demo --out $(REPORT)
@@ -47,6 +48,9 @@ gpu-kernel: $(VENV)/.dev  ## on a machine with a CUDA GPU: check and time the fu
 gpu-engines: $(VENV)/.dev  ## on a machine with a CUDA GPU: check and race every engine, in under 9 minutes
 	$(PY) -m benchmarks.gpu_engines --out $(ENGINES_REPORT)
 
+gpu-pipeline: $(VENV)/.dev  ## on a machine with a CUDA GPU: exams a second from files to scores, in under 9 minutes
+	$(PY) -m benchmarks.gpu_pipeline --out $(PIPELINE_REPORT)
+
 clean:  ## remove the environment, build products, caches and the demo's report
 	rm -rf $(VENV) build dist *.egg-info $(REPORT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -63,5 +67,5 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(PY)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
-	$(INSTALL) --editable '.[train,samples,bench,listen,evaluate,dev,rtx]'
+	$(INSTALL) --editable '.[train,samples,bench,listen,evaluate,ray,dev,rtx]'
 	@touch $(VENV)/.base $@

@@ -1,11 +1,13 @@
-"""Takes what `benchmarks.gpu_engines` needs to a GPU machine without a network, in two loads of at most 40 MiB.
+"""Takes what the GPU commands need to a GPU machine without a network, in two or three loads of at most 40 MiB.
 
     python -m benchmarks.gpu_carry pack DEST --pycuda WHEEL --pairs MANIFEST     # where there is a network
+    python -m benchmarks.gpu_carry pack DEST --pycuda WHEEL --films              # for benchmarks.gpu_pipeline too
     python -m benchmarks.gpu_carry unpack LOADS SITE                             # on the GPU machine
 
 The machine is taken to have Linux on x86-64, Python 3.12, PyTorch for CUDA 13, Triton, onnx, onnxscript, onnxruntime,
 safetensors, numpy, scipy, rich and matplotlib. What is left to carry is TensorRT-RTX, whose library is packed into one
-archive of 60 MB and halved, pycuda as a wheel (PyPI has only its source), and pairs, if some are named.
+archive of 60 MB and halved, pycuda as a wheel (PyPI has only its source), and pairs, if some are named. To read films:
+pydicom, click, imagecodecs, and the four films of one woman to make exams of.
 README.md in this folder says what to send and to run, step by step.
 """
 
@@ -26,7 +28,10 @@ import numpy as np
 PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 RTX = ("tensorrt_rtx_cu13_libs==1.7.1.116", "tensorrt_rtx_cu13_bindings==1.7.1.116")  # as in constraints.txt
-LOADS = ("one", "two")
+LOADS = ("one", "two")  # what is needed in any case
+THIRD, FILMS = "three", "films.npz"
+READING = {"one": ("pydicom==3.0.2", "click==8.5.1"), THIRD: ("imagecodecs==2026.3.6",)}
+WOMAN = 4  # films
 ARCHIVE, PAIRS = "rtx.tar.xz", "pairs.npz"
 HALVES = (f"{ARCHIVE}.0", f"{ARCHIVE}.1")
 MOST = 40 * 2**20  # bytes of a load
@@ -47,6 +52,7 @@ def main() -> None:
     packing.add_argument("dest", type=Path, help="folder for the two loads")
     packing.add_argument("--pycuda", type=Path, metavar="WHEEL", help="a wheel of pycuda for Python 3.12")
     packing.add_argument("--pairs", type=Path, metavar="MANIFEST", help="real pairs, as disasym bench takes them")
+    packing.add_argument("--films", action="store_true", help="what reads films, and four, in a third load")
     packing.add_argument("--also", nargs="*", default=[], metavar="NAME==VERSION", help="further packages")
     unpacking = what.add_parser("unpack", help="join and install")
     unpacking.add_argument("loads", type=Path, help="folder that holds what pack wrote, both loads")
@@ -55,14 +61,16 @@ def main() -> None:
     if arguments.what == "unpack":
         unpack(arguments.loads, arguments.site)
         return
-    pack(arguments.dest, arguments.pycuda, arguments.pairs, arguments.also)
-    for load in LOADS:
+    pack(arguments.dest, arguments.pycuda, arguments.pairs, arguments.also, films=arguments.films)
+    for load in (*LOADS, *((THIRD,) if arguments.films else ())):
         for file in sorted((arguments.dest / load).iterdir()):
             print(f"{file.stat().st_size / 1e6:6.1f} MB  {load}/{file.name}")
 
 
-def pack(dest: Path, pycuda: Path | None, manifest: Path | None, also: Sequence[str] = ()) -> None:
-    """Write both loads. SystemExit if one is too large, a wheel does not fit, or a download fails."""
+def pack(
+    dest: Path, pycuda: Path | None, manifest: Path | None, also: Sequence[str] = (), *, films: bool = False
+) -> None:
+    """Write the loads. SystemExit if one is too large, a wheel does not fit, or a download fails."""
     first, second = (dest / load for load in LOADS)
     for load in (first, second):
         load.mkdir(parents=True, exist_ok=True)
@@ -78,7 +86,10 @@ def pack(dest: Path, pycuda: Path | None, manifest: Path | None, also: Sequence[
         (first / pycuda.name).write_bytes(pycuda.read_bytes())
     if manifest is not None:
         _write_pairs(manifest, second / PAIRS)
-    for load in (first, second):
+    loads = [first, second]
+    if films:
+        loads.append(_write_films(dest))
+    for load in loads:
         if (size := sum(file.stat().st_size for file in load.iterdir())) > MOST:
             raise SystemExit(
                 f"{load} is {size / 2**20:.0f} MiB, at most {MOST / 2**20:.0f} are carried: leave some out"
@@ -123,7 +134,7 @@ def unpack(loads: Path, site: Path) -> None:
     joined = io.BytesIO(b"".join(half.read_bytes() for half in halves))
     with lzma.open(joined) as content, tarfile.open(fileobj=content, mode="r|") as archive:
         archive.extractall(site, **SAFELY)  # noqa: S202 - our own archive, and filtered where Python can
-    for load in LOADS:
+    for load in (*LOADS, THIRD):
         for wheel in sorted((loads / load).glob("*.whl")):
             with zipfile.ZipFile(wheel) as source:
                 source.extractall(site)  # noqa: S202 - zipfile leaves out what would lead out of the folder
@@ -135,6 +146,17 @@ def _refuse_unfit(wheel: Path) -> None:
         raise SystemExit(
             f"{wheel} is no wheel for Python {PYTHON} on Linux x86-64: build one as benchmarks/README.md says"
         )
+
+
+def _write_films(dest: Path) -> Path:
+    """The third load, and what of it goes into the first."""
+    from benchmarks.archive import real_plates, write_plates
+
+    (dest / THIRD).mkdir(exist_ok=True)
+    for load, packages in READING.items():
+        download(packages, dest / load)
+    write_plates(dest / THIRD / FILMS, real_plates()[:WOMAN])
+    return dest / THIRD
 
 
 def _write_pairs(manifest: Path, path: Path) -> None:

