@@ -20,6 +20,7 @@ Examples:
   disasym infer exams/ --out report/ --write html,sr,seg
   disasym infer exams/ --out report/ --model exports/inbreast --fresh
   disasym infer exams/ --out report/ --benchmark
+  disasym infer exams/ --out report/ --ray auto --device cuda --batch 32
 
 \b
 Exit code:
@@ -49,6 +50,12 @@ Exit code:
     help="What to write, separated by commas: scores (always written), html (report.html), panels (one PNG a pair), and"
     " of DICOM films only: sr (a structured report a pair), seg (a segmentation of the lesions of a film), capture (the"
     " panel as a Secondary Capture).  [default: scores,html,panels; no panels if the model makes no images]",
+)
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Run on a Ray cluster: host:port of its head, auto for the one this machine is part of, local for this machine"
+    " alone. --workers then is for the whole cluster. Needs disasym[ray].",
 )
 @click.option("--include-processing", is_flag=True, help="Also read images FOR PROCESSING, which are raw.")
 @click.option(
@@ -87,6 +94,7 @@ def infer_command(
     workers: int | None,
     threads: int | None,
     write: str | None,
+    ray: str | None,
     include_processing: bool,
     fresh: bool,
     benchmark: bool,
@@ -125,8 +133,14 @@ def infer_command(
         quiet=quiet,
         trace=trace,
     )
+    if ray and (benchmark or trace):
+        raise click.UsageError("--benchmark and --trace are of one machine: leave them or --ray out")
     if benchmark:
         context.exit(benchmarked(options, verbose))
+    if ray:
+        from disasym.infer.on_ray import infer_on_ray
+
+        context.exit(shown(infer_on_ray(options, ray), quiet, verbose))
     context.exit(shown(infer(options), quiet, verbose))
 
 
