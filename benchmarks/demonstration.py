@@ -51,9 +51,9 @@ def main() -> None:
         init=None,
         start=arguments.work / "asyc" / "model.safetensors",
         freeze="asyc",
-        epochs=4,
+        epochs=3,
         lr=1e-3,
-        lr_step=3,
+        lr_step=2,
         head_lr_factor=1.0,
     )
     for options in (asyc, asyd):
