@@ -134,9 +134,11 @@ def test_lesions_nobody_looked_for_and_none_found_are_told_apart(tmp_path: Path)
             self.info = type(self.info)("custom", 64, 32, "fp32", "0" * 64, "cpu", None, ("asymmetry", "abnormal"))
 
     write_exam(tmp_path / "in", "woman")
-    for engine, said in ((Scores(), "Lesions were not looked for"), (FakeEngine(), "Lesions: 0.")):
-        _, (row,) = run(tmp_path / "in", tmp_path / "out", "sr", engine=engine)
-        assert said in report_text(tmp_path / "out" / row.dicom)
+    for name, engine, said in (("a", Scores(), "Lesions were not looked for"), ("b", FakeEngine(), "Lesions: 0.")):
+        _, (row,) = run(tmp_path / "in", tmp_path / name, "sr", engine=engine)
+        assert said in report_text(tmp_path / name / row.dicom)
+    with pytest.raises(InputError, match=r"outputs asymmetry,abnormal \(now asymmetry,abnormal,cam"):
+        run(tmp_path / "in", tmp_path / "a", "sr")
 
 
 # Where it belongs

@@ -122,7 +122,7 @@ def test_who_the_woman_is_stands_in_the_dicom_objects_alone_and_no_more_than_her
         name = path.relative_to(out).as_posix()
         assert "CANARY" not in name
         (in_dicom if name in row.dicom.split() else elsewhere).append(path.read_bytes())
-    assert len(elsewhere) == 7  # five tables, the lock and a panel
+    assert len(elsewhere) == 8  # five tables, the ledger, the lock and a panel
     assert len(in_dicom) == 4
     for content in in_dicom:
         assert all(value.encode() in content for value in (*needed.values(), "CANARY-4711"))
@@ -242,7 +242,7 @@ def test_a_full_disk_is_one_sentence_and_no_row_names_a_file_that_is_not_there(
             written.append(path)
         write_whole(path, content)
 
-    for module in ("run", "panels"):
+    for module in ("store", "panels"):
         monkeypatch.setattr(f"disasym.infer.{module}.write_whole", until_full)
     with pytest.raises(InputError, match=r"cannot be written \(No space left on device\).*free space"):
         run(tmp_path / "in", tmp_path / "out", kind)

@@ -66,6 +66,7 @@ def settings_of(engine: Engine, asked: Wanted) -> dict[str, str]:
         "engine": engine.name,
         "precision": info.precision,
         "device": info.device,
+        "outputs": ",".join(info.outputs),  # one model may be exported without heat maps
         "write": ",".join(name for name in WRITABLE if name in asked.names),
     }
 
