@@ -7,14 +7,12 @@ used, so that a positive affine change of grey levels changes nothing.
 """
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from disasym.discs import Mask, dilate, erode
 from disasym.errors import ImageError
 from disasym.resample import resample_columns, resample_rows
 from disasym.spec import Array
-
-Mask = npt.NDArray[np.bool_]
 
 WORKING_HEIGHT = 512  # rows of the reduced copy on which the mask is found: 0.4 mm a pixel on a 24 cm film
 LARGEST = 1e30  # float32 ends at 3.4e38; some writers mark missing pixels with it
@@ -56,14 +54,12 @@ def breast_mask(image: Array) -> Mask:
     return enlarged
 
 
-def reduced(image: Array, mirrored: bool = False, height: int = WORKING_HEIGHT) -> Array:
-    """The area average of `image`, or of its mirror image, at `height` rows; the image itself when it is no taller."""
+def reduced(image: Array, height: int = WORKING_HEIGHT) -> Array:
+    """The area average of `image` at `height` rows; the image itself when it is no taller."""
     rows, columns = check_image(image)
-    shrunk = resample_rows(image, 0, rows, height) if rows > height else image
-    if mirrored:
-        shrunk = shrunk[:, ::-1]
     if rows <= height:
-        return np.ascontiguousarray(shrunk)
+        return image
+    shrunk = resample_rows(image, 0, rows, height)
     return resample_columns(shrunk, 0, columns, max(1, round(columns * height / rows)))
 
 
@@ -87,8 +83,8 @@ def find_breast(image: Array) -> Mask:
     solid = _without_small_holes(tissue)
     metal = _clips(image, _largest(_open(solid, BODY * image.shape[0])), radius / 2)
     core = _largest(_open(solid & ~metal, radius))
-    grown = _dilate(core, radius) & tissue & ~metal
-    mask: Mask = ndimage.binary_fill_holes(_largest(grown))
+    grown = dilate(core, radius) & tissue & ~metal
+    mask: Mask = _without_holes(_largest(grown))
     if mask.sum() < SMALLEST_BREAST * mask.size:
         share = 100.0 * float(mask.sum()) / mask.size
         raise ImageError(
@@ -121,7 +117,7 @@ def _normalised(image: Array) -> Array:
 def _skin_level(x: Array, split: float) -> float:
     """The value of x above which a pixel is tissue: step 3 of `find_breast`."""
     bright = x > split
-    away = ndimage.distance_transform_edt(~bright) > MARGIN * x.shape[0]
+    away = ~dilate(bright, MARGIN * x.shape[0])
     base = x[away & ~_padding(x)]
     if base.size < LEAST_BASE * x.size:
         base = x[~bright]
@@ -147,10 +143,19 @@ def _otsu(x: Array) -> float:
 
 def _padding(x: Array) -> Mask:
     """Rows and columns in which hardly a pixel differs from the darkest grey level: no film was there."""
-    rows = np.quantile(x, 0.95, axis=1) <= BLANK
-    columns = np.quantile(x, 0.95, axis=0) <= BLANK
+    rows, columns = _mostly_blank(x), _mostly_blank(x.T)
     padding: Mask = rows[:, None] | columns[None, :]
     return padding
+
+
+def _mostly_blank(x: Array) -> Mask:
+    """Rows whose quantile 0.95 is at most BLANK; it is worked out only where counting does not settle it."""
+    below = int(0.95 * (x.shape[1] - 1))  # the quantile lies between this and the next of the sorted pixels
+    count = np.count_nonzero(x <= BLANK, axis=1)
+    blank: Mask = count > below + 1
+    unsettled = np.flatnonzero(count == below + 1)
+    blank[unsettled] = np.quantile(x[unsettled], 0.95, axis=1) <= BLANK
+    return blank
 
 
 def _without_frames(tissue: Mask, bright: Mask) -> Mask:
@@ -175,7 +180,7 @@ def _clips(image: Array, body: Mask, halo: float) -> Mask:
         return body
     black = np.percentile(image, 1.0)
     metal: Mask = image - black > METAL * (np.quantile(image[body], CLIP) - black)
-    return _dilate(metal & ~body, halo) & ~body
+    return dilate(metal & ~body, halo) & ~body
 
 
 def _without_small_holes(mask: Mask) -> Mask:
@@ -189,21 +194,26 @@ def _without_small_holes(mask: Mask) -> Mask:
 
 def _open(mask: Mask, radius: float) -> Mask:
     """Union of the discs of `radius` that fit into `mask`; outside of the image counts as background."""
-    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    return _dilate(inside > radius, radius)
+    return dilate(erode(mask, radius), radius)
 
 
-def _dilate(mask: Mask, radius: float) -> Mask:
-    if not mask.any():
+def _without_holes(mask: Mask) -> Mask:
+    """Background that does not touch the image's border, filled."""
+    labels, count = ndimage.label(~mask)
+    outside = np.zeros(count + 1, np.bool_)
+    for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        outside[border] = True
+    if outside[1:].all():
         return mask
-    near: Mask = ndimage.distance_transform_edt(~mask) <= radius
-    return near
+    outside[0] = False
+    filled: Mask = ~outside[labels]
+    return filled
 
 
 def _largest(mask: Mask) -> Mask:
     """The component with most pixels."""
     labels, count = ndimage.label(mask)
-    if count == 0:
+    if count <= 1:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0

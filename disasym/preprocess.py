@@ -9,8 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from disasym.breast import Mask, check_image, find_breast, reduced
+from disasym.breast import WORKING_HEIGHT, check_image, find_breast, reduced
+from disasym.discs import Mask
 from disasym.errors import ImageError, InputError
+from disasym.levels import Level, Picture, Whole, keeping, read_level, sufficient
 from disasym.resample import resample_columns, resample_rows
 from disasym.spec import Array, Laterality, View
 
@@ -21,6 +23,7 @@ WINDOW = (0.5, 99.5)  # percentiles of the breast's pixels that become 0 and 1
 FLOOR = np.float32(1 / 256)  # the darkest pixel inside the breast, so that pixels > 0 is the breast
 COARSE = 128  # rows of the copy that shows on which side the chest wall is
 OUTER = 0.1  # share of the breast's columns, at either side, in which the chest wall is looked for
+DETAIL = 2  # times the rows that are needed: at once the scores stay within 0.005 of those of the whole film no more
 CLEAR = 0.1  # how much more tissue one side must hold for the image alone to decide
 
 
@@ -71,10 +74,11 @@ class Mammogram:
     laterality: Laterality
     view: View
     geometry: Geometry
+    reduction: int = 0  # the file was decoded at 1/2^reduction of its size; the geometry is that of the whole file
 
 
 def preprocess(
-    image: Array,
+    image: Array | Picture,
     laterality: Laterality,
     view: View,
     height: int,
@@ -88,8 +92,13 @@ def preprocess(
     image resampled (area average) to the frame and p₀, p₁ the WINDOW percentiles of the breast at about 512 rows.
     g → a·g + b with a > 0 leaves them unchanged, and so does mirroring the image.
 
+    A picture that holds its own lower resolutions (`disasym.dicom.open_film`) is read at the lowest with DETAIL times
+    the rows of the mask's copy and of the frame. If the crop, once it is known, has fewer pixels there than the
+    network, it is read again at the lowest resolution that has enough (ADR 0026). The choice depends on the file and
+    the frame alone.
+
     Args:
-        image: float32 [h, w], brighter = denser (as MONOCHROME2), any finite range.
+        image: float32 [h, w], brighter = denser (as MONOCHROME2), any finite range; or a picture of such pixels.
         pixel_aspect: height of a pixel over its width (DICOM PixelAspectRatio, PS3.3 C.7.6.3.1.7, as a quotient).
         chest_wall: the side on which the file says the chest wall is; see `chest_wall_side`.
 
@@ -99,12 +108,16 @@ def preprocess(
     """
     if height < 1 or width < 1 or not (0.0 < pixel_aspect < float("inf")):
         raise InputError(f"frame and pixel aspect must be positive, got {height} × {width} and {pixel_aspect}")
-    source_height, source_width = check_image(image)
-    small = reduced(image)
-    coarse = find_breast(reduced(small, height=COARSE))
+    picture = Whole(image) if isinstance(image, np.ndarray) else image
+    source_height, source_width = picture.shape
+    level = read_level(picture, keeping(picture, DETAIL * max(WORKING_HEIGHT, picture.oversampling * height)))
+    check_image(level.pixels)
+    rows_of_it = level.rows(0, source_height, WORKING_HEIGHT) if source_height > WORKING_HEIGHT else level.pixels
+    small = _overview(level, rows_of_it, mirrored=False)
+    coarse = find_breast(reduced(small, COARSE))
     mirrored = chest_wall_side(coarse, laterality, chest_wall) == "right"
     if mirrored:  # before the mask is found, so that an image and its mirror image agree to the last bit
-        small = reduced(image, mirrored=True)
+        small = _overview(level, rows_of_it, mirrored=True)
     mask = find_breast(small)
 
     y0, x0, y1, x1 = _bounds(mask)  # in the reduced copy
@@ -127,12 +140,15 @@ def preprocess(
         pad_top=(height - inner_height) // 2,
         pad_left=0,
     )
-    grey = _resampled_crop(image, geometry, inner_height, inner_width)
+    reduction = min(level.reduction, sufficient(picture, max(geometry.scale_y, geometry.scale_x)))
+    if reduction != level.reduction:
+        level = read_level(picture, reduction)
+    grey = _resampled_crop(level, geometry, inner_height, inner_width)
     inside = _resampled_mask(mask, geometry, inner_height, inner_width)
     pixels = np.zeros((height, width), np.float32)
     frame = pixels[geometry.pad_top : geometry.pad_top + inner_height, :inner_width]
     frame[inside] = _window(grey[inside], small[mask])
-    return Mammogram(pixels, laterality, view, geometry)
+    return Mammogram(pixels, laterality, view, geometry, reduction)
 
 
 def chest_wall_side(mask: Mask, laterality: Laterality, hint: Side | None = None) -> Side:
@@ -154,11 +170,17 @@ def chest_wall_side(mask: Mask, laterality: Laterality, hint: Side | None = None
     return "right" if laterality == "R" else "left"
 
 
-def _resampled_crop(image: Array, geometry: Geometry, height: int, width: int) -> Array:
-    rows = resample_rows(image, geometry.top, geometry.top + geometry.height, height)
-    if geometry.mirrored:
-        rows = rows[:, ::-1]
-    return resample_columns(rows, geometry.left, geometry.left + geometry.width, width)
+def _overview(level: Level, rows: Array, mirrored: bool) -> Array:
+    """The whole picture, or its mirror image, at WORKING_HEIGHT rows (`rows` are); a lower one as it is."""
+    height, width = level.shape
+    if height <= WORKING_HEIGHT:
+        return np.ascontiguousarray(rows[:, ::-1]) if mirrored else rows
+    return level.columns(rows, 0, width, max(1, round(width * WORKING_HEIGHT / height)), mirrored)
+
+
+def _resampled_crop(level: Level, geometry: Geometry, height: int, width: int) -> Array:
+    rows = level.rows(geometry.top, geometry.top + geometry.height, height)
+    return level.columns(rows, geometry.left, geometry.left + geometry.width, width, geometry.mirrored)
 
 
 def _resampled_mask(mask: Mask, geometry: Geometry, height: int, width: int) -> Mask:

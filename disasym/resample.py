@@ -7,8 +7,11 @@ from disasym.spec import Array
 
 
 def resample_rows(image: Array, start: float, stop: float, count: int) -> Array:
-    """The rows from edge `start` to edge `stop` of `image` [h, w] as `count` rows: float32 [count, w]."""
-    first, last = int(np.floor(start)), int(np.ceil(stop))
+    """The rows from edge `start` to edge `stop` of `image` [h, w] as `count` rows: float32 [count, w].
+
+    Where the edges lie beyond the image, its first and last rows go on.
+    """
+    first, last = max(0, int(np.floor(start))), min(int(np.ceil(stop)), len(image))
     weights = axis_weights(last - first, start - first, stop - first, count)
     rows: Array = weights @ image[first:last]
     return rows
@@ -16,7 +19,7 @@ def resample_rows(image: Array, start: float, stop: float, count: int) -> Array:
 
 def resample_columns(image: Array, start: float, stop: float, count: int) -> Array:
     """The columns from edge `start` to edge `stop` of `image` [h, w] as `count` columns: float32 [h, count]."""
-    return np.ascontiguousarray(resample_rows(np.ascontiguousarray(image.T), start, stop, count).T)
+    return np.ascontiguousarray(resample_rows(image.T, start, stop, count).T)
 
 
 def axis_weights(size: int, start: float, stop: float, count: int) -> sparse.csr_matrix:
@@ -40,7 +43,7 @@ def axis_weights(size: int, start: float, stop: float, count: int) -> sparse.csr
         fraction = centre - left
         columns = left[:, None] + np.arange(2)
         weights = np.stack([1.0 - fraction, fraction], axis=1)
-    columns, weights = np.minimum(columns, size - 1), weights / weights.sum(axis=1, keepdims=True)
+    columns, weights = np.clip(columns, 0, size - 1), weights / weights.sum(axis=1, keepdims=True)
     rows = np.repeat(np.arange(count), columns.shape[1])
     shape = (count, size)
     matrix = sparse.csr_matrix((weights.astype(np.float32).ravel(), (rows, columns.ravel())), shape=shape)

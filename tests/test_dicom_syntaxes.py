@@ -1,5 +1,6 @@
 """Every transfer syntax, and every way in which a file can lie about its pixels or be cut."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,61 @@ def _frames(path: Path) -> list[bytes]:
     from pydicom.encaps import generate_frames
 
     return list(generate_frames(dcmread(path).PixelData, number_of_frames=1))
+
+
+# Bombs: a few bytes that ask for much
+
+
+def j2k(**changes: bytes) -> bytes:
+    """A small JPEG 2000 stream under a header of a film of 4096 × 3328, with parts of its SIZ and COD changed."""
+    data = bytearray(imagecodecs.jpeg2k_encode(breast(64, 64), codecformat="j2k", reversible=True))
+    size = struct.pack(">4I", 3328, 4096, 0, 0)
+    data[8:24] = changes.get("size", size)
+    data[24:32] = changes.get("tile", size[:8])
+    at = data.index(b"\xff\x52")
+    data[at + 10 : at + 12] = changes.get("block", bytes(data[at + 10 : at + 12]))
+    if precinct := changes.get("precinct"):
+        levels = data[at + 9]
+        data[at + 4] |= 1
+        data[at + 2 : at + 4] = (13 + levels).to_bytes(2, "big")
+        data[at + 14 : at + 14] = precinct * (levels + 1)
+    if coc := changes.get("component"):
+        data[at:at] = b"\xff\x53" + (2 + len(coc)).to_bytes(2, "big") + coc
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tile": struct.pack(">2I", 16, 16)},
+        {"tile": struct.pack(">2I", 0, 16)},
+        {"precinct": b"\x00"},
+        {"precinct": b"\x11"},
+        {"block": b"\x00\x00", "size": struct.pack(">4I", 9000, 9000, 0, 0), "tile": struct.pack(">2I", 9000, 9000)},
+        {"component": b"\x00\x01\x01\x04\x04\x00\x01\x00\x00"},
+    ],
+    ids=str,
+)
+def test_a_jpeg_2000_stream_of_countless_parts_is_refused_before_it_is_decoded(
+    path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, bytes]
+) -> None:
+    """With precincts of one pixel, 421 bytes made OpenJPEG take 7 GB."""
+    monkeypatch.setattr(imagecodecs, "jpeg2k_decode", lambda *_, **__: pytest.fail("the decoder saw it"))
+    stream = j2k(**changes)
+    rows, columns = (int.from_bytes(stream[at : at + 4], "big") for at in (12, 8))
+    write_mammogram(path, syntax=uid.JPEG2000Lossless, PixelData=encapsulate([stream]), Rows=rows, Columns=columns)
+    with pytest.raises(ImageError, match=r"than a film has: refused|tiles without a size"):
+        read_pixels(path)
+
+
+def test_more_compressed_bytes_than_pixels_could_need_are_not_read(path: Path) -> None:
+    write_mammogram(path, syntax=uid.JPEGLSLossless, PixelData=encapsulate([bytes(300_000)]))
+    with pytest.raises(ImageError, match="refused before they are read"):
+        read_pixels(path)
+
+
+def test_noise_which_no_encoder_can_shrink_is_read(path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 2**16, (700, 500)).astype(np.uint16)
+    for syntax in (uid.RLELossless, uid.JPEGLosslessSV1, uid.JPEG2000Lossless, uid.HTJ2KLossless):
+        write_mammogram(path, noise, syntax=syntax, bits=16)
+        assert read_pixels(path).max() == 1

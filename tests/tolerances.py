@@ -55,6 +55,25 @@ TOLERANCES = {
     "two processes, first step": Tolerance(
         1e-4, "float32 losses of one batch; that of objective 2 comes after a first update by the sign of each gradient"
     ),
+    "two decoders, lossless": Tolerance(0, "stored values: a lossless stream says each of them exactly"),
+    "two decoders, lossy": Tolerance(
+        2, "stored values: inverse transforms in whole numbers or in floats round differently (T.81 A.3.3, T.800 F.4)"
+    ),
+    "place of a reduced blob": Tolerance(
+        0.02, "of a pixel of the small copy: whole numbers in the filter; a wrong place would be off by 0.125 or more"
+    ),
+    "mean of a reduced film": Tolerance(
+        0.001, "of the range of grey: the low-pass filter keeps the mean but at the film's edges"
+    ),
+    "box of a reduced film": Tolerance(
+        8.0, "pixels of the file: two pixels of the copy on which the breast is found, by which its crop may differ"
+    ),
+    "pixels of a reduced film": Tolerance(
+        0.01, "mean over the frame: another low-pass filter before the area average, and noise of a film"
+    ),
+    "score of a reduced film": Tolerance(
+        5e-3, "the promise: what a reader could not see must not change a score; beyond it a film is decoded whole"
+    ),
     "report image, grey levels": Tolerance(
         12,
         "JPEG of quality 95 steps by 1 to 10 levels in a coefficient; the eight real films differ by at most 9 of 255",

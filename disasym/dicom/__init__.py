@@ -7,18 +7,20 @@ syntax is decoded (`decode.py`).
 
 from disasym.dicom.header import Header, read_header
 from disasym.dicom.pairing import DicomPair, PairedBy, Pairing, pair
-from disasym.dicom.pixels import read_pixels
+from disasym.dicom.pixels import Film, open_film, read_pixels
 from disasym.dicom.reader import Skip
 from disasym.dicom.scan import Fate, Scan, scan, scan_files
 
 __all__ = [
     "DicomPair",
     "Fate",
+    "Film",
     "Header",
     "PairedBy",
     "Pairing",
     "Scan",
     "Skip",
+    "open_film",
     "pair",
     "read_header",
     "read_pixels",

@@ -7,6 +7,7 @@ JPEG: ITU-T T.81 annex B; JPEG-LS: T.87 annex C; JPEG 2000: T.800 annex A; HTJ2K
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from disasym.errors import ImageError
@@ -17,18 +18,21 @@ JPEG_LS = (0xF7,)
 _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
 _BOX_SIGNATURE = b"\x00\x00\x00\x0cjP  "
-_MAX_TILES = 65535
+SOT, SOD, SIZ, COD, COC = 0xFF90, 0xFF93, 0xFF51, 0xFF52, 0xFF53  # markers of JPEG 2000
+_MAX_PARTS = 150_000  # a decoder keeps some 2 kB for each; a film in tiles or precincts of 64 × 64 has 20,000
+_MAX_BLOCKS = 2_000_000  # code-blocks, some 300 bytes each
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A compressed stream and its own account of itself. `bits` is the precision of a sample."""
+    """A compressed stream and its own account of itself."""
 
     data: bytes
     rows: int
     columns: int
     components: int
-    bits: int
+    bits: int  # of a sample
+    signed: bool = False  # JPEG 2000 alone can say so
 
 
 def parse_jpeg(data: bytes, frame_markers: tuple[int, ...]) -> Stream:
@@ -73,9 +77,50 @@ def parse_j2k(data: bytes, high_throughput: bool) -> Stream:
     x, y, x_offset, y_offset, tile_x, tile_y, _, _ = sizes
     if bool(capabilities & 0x4000) != high_throughput:
         raise ImageError("HTJ2K and JPEG 2000 are mixed up between the stream and its transfer syntax")
-    if not tile_x or not tile_y or -(-x // tile_x) * -(-y // tile_y) > _MAX_TILES:
-        raise ImageError("damaged: the JPEG 2000 stream declares an impossible tiling")
-    return Stream(data, y - y_offset, x - x_offset, components, (depth & 0x7F) + 1)
+    if not tile_x or not tile_y:
+        raise ImageError("damaged: the JPEG 2000 stream declares tiles without a size")
+    _check_parts(data, x, y, -(-x // tile_x) * -(-y // tile_y))
+    return Stream(data, y - y_offset, x - x_offset, components, (depth & 0x7F) + 1, bool(depth & 0x80))
+
+
+def segments(data: bytes, at: int, stop: int) -> Iterator[tuple[int, bytes]]:
+    """Marker and body of each segment of a JPEG 2000 header from `at` up to the marker `stop`."""
+    while at + 4 <= len(data):
+        marker, length = struct.unpack_from(">HH", data, at)
+        if marker == stop:
+            return
+        yield marker, data[at + 4 : at + 2 + max(2, length)]
+        at += 2 + max(2, length)
+
+
+def tile_part_headers(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and body of each segment in the headers of the tile-parts."""
+    at = 2 + sum(4 + len(body) for _, body in segments(data, 2, SOT))
+    while data[at : at + 2] == b"\xff\x90" and at + 12 <= len(data):
+        yield from segments(data, at + 12, SOD)
+        length = int.from_bytes(data[at + 6 : at + 10], "big")
+        if length == 0:  # the last one
+            return
+        at += max(12, length)
+
+
+def _check_parts(data: bytes, width: int, height: int, tiles: int) -> None:
+    """Tiles, precincts and code-blocks are kept one by one: 421 bytes that declare precincts of one pixel took 7 GB."""
+    main = list(segments(data, 2, SOT))
+    coded = [(body[0], body[5:]) for marker, body in (*main, *tile_part_headers(data)) if marker == COD and body]
+    coded += [(body[1], body[2:]) for marker, body in (*main, *tile_part_headers(data)) if marker == COC and body[1:]]
+    if COD not in dict(main) or any(len(how) < 5 or how[0] > 32 for _, how in coded):
+        raise ImageError("damaged: the JPEG 2000 stream does not say how it is coded")
+    for style, how in coded:
+        parts, levels = tiles * (how[0] + 1), how[0]
+        for resolution, size in enumerate(how[5 : 6 + levels] if style & 1 else b""):
+            columns, rows = (-(-side // 2 ** (levels - resolution)) for side in (width, height))
+            parts += -(-columns // 2 ** (size & 15)) * -(-rows // 2 ** (size >> 4))
+        blocks = width * height // 2 ** ((how[1] & 15) + (how[2] & 15) + 4)
+        if parts > _MAX_PARTS or blocks > _MAX_BLOCKS:
+            raise ImageError(
+                "the JPEG 2000 stream declares more tiles, precincts or code-blocks than a film has: refused"
+            )
 
 
 def _check_end(data: bytes) -> None:

@@ -13,6 +13,8 @@ from disasym.errors import ImageError
 
 MAX_PIXELS = 100_000_000  # the largest mammograms, film scanned at 43 µm, have 40 million
 MIN_BITS = 8
+HEADERS = 1 << 16  # bytes of a stream that are no pixels, comments and tables
+MOST_GROWTH = 2  # times the pixels: no encoder makes noise larger than that
 INTEGER_PIXEL_DATA = 0x7FE00010
 
 
@@ -106,6 +108,10 @@ def _check_bytes(matrix: Matrix, pixels: PixelElement, transfer_syntax: str) -> 
         raise ImageError(
             f"{matrix.columns}×{matrix.rows} pixels of {matrix.bits_allocated} bits need {matrix.frame_bytes} bytes "
             f"and the pixel data has {pixels.length}"
+        )
+    if pixels.encapsulated and pixels.length > MOST_GROWTH * matrix.frame_bytes + HEADERS:
+        raise ImageError(
+            f"{pixels.length} compressed bytes for {matrix.frame_bytes} bytes of pixels: refused before they are read"
         )
     if not pixels.length:
         raise ImageError("the pixel data is empty")

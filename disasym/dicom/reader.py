@@ -30,7 +30,7 @@ from pydicom.uid import (
 from disasym.dicom.tags import Tags
 from disasym.errors import ImageError
 
-MAX_INFLATED = 512 * 2**20  # bytes: a deflated data set may not grow beyond this; the largest film is under 200 MiB
+MAX_INFLATED = 256 * 2**20  # bytes: a deflated data set may not grow beyond this; the largest film is under 200 MiB
 MAX_FRAGMENTS = 100_000  # one mammogram is one frame, and its encoder writes one or a few fragments
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double and integer pixel data
 UNDEFINED = 0xFFFFFFFF
