@@ -42,6 +42,15 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def trained_small(root: Path) -> bytes:
+    """A trained model of the preset `small`, fp32: what the demonstration model was before the preset `lite`."""
+    from disasym.checkpoint import load_model
+    from disasym.export.to_onnx import to_onnx
+
+    return to_onnx(load_model(root / "tests" / "data" / "trained_small.safetensors"))
+
+
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real mammograms: $DISASYM_DATA, else ../shared/data beside the checkout."""
     named = os.environ.get("DISASYM_DATA")

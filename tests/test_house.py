@@ -116,7 +116,7 @@ def test_no_film_is_committed() -> None:
         data = (ROOT / path).read_bytes()
         assert data[128:132] != b"DICM", f"{path} is a DICOM file"
         assert path.suffix.lower() not in pictures or path.parts[:2] == ("docs", "images"), f"{path} is a picture"
-        assert len(data) < 16_000_000, f"{path}: {len(data)} bytes; the repository holds code and one small model"
+        assert len(data) < 17_000_000, f"{path}: {len(data)} bytes; the repository holds code and one small model"
 
 
 def test_every_entry_of_the_readme_tree_exists() -> None:

@@ -1,7 +1,6 @@
 """Mixed precision: fewest Casts, islands where they are asked for or needed, the same interface, the same bytes."""
 
 import itertools
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -20,9 +19,8 @@ from networks import pairs_for
 
 
 @pytest.fixture(scope="module")
-def small(root: Path) -> bytes:
-    """The bundled demonstration model, trained, fp32."""
-    return (root / "disasym" / "demonstration" / "model.onnx").read_bytes()
+def small(trained_small: bytes) -> bytes:
+    return trained_small
 
 
 @pytest.fixture(scope="module")

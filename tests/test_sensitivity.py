@@ -23,9 +23,8 @@ PAIRS = 2
 
 
 @pytest.fixture(scope="module")
-def small(root: Path) -> bytes:
-    """The bundled demonstration model, trained, fp32."""
-    return (root / "disasym" / "demonstration" / "model.onnx").read_bytes()
+def small(trained_small: bytes) -> bytes:
+    return trained_small
 
 
 @pytest.fixture(scope="module")

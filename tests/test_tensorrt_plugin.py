@@ -94,9 +94,8 @@ class OnnxParser(RtxParser):
 
 
 @pytest.fixture(scope="module")
-def small(root: Path) -> bytes:
-    """The bundled demonstration model, trained, fp32."""
-    return (root / "disasym" / "demonstration" / "model.onnx").read_bytes()
+def small(trained_small: bytes) -> bytes:
+    return trained_small
 
 
 @pytest.fixture

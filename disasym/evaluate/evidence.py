@@ -10,8 +10,8 @@ CHOSEN = ("validation", "valid", "val", "dev")
 BUNDLED = Path(__file__).parent.parent / "demonstration"
 BUNDLED_ON = ("mias", "cesm")  # a part of the names of the data sets that the bundled weights were trained on
 BUNDLED_DOUBT = (
-    "the bundled demonstration weights were trained on most of CDD-CESM and mini-MIAS as they are shared, whatever this"
-    " manifest's split says"
+    "the bundled demonstration weights were trained on CDD-CESM and mini-MIAS as they are shared, all women, whatever"
+    " this manifest's split says"
 )
 SPLITS = "split.csv"  # as `disasym train` writes it beside its weights
 
