@@ -1,4 +1,4 @@
-"""Every engine that runs on a CPU, on the demonstration weights (pytest-benchmark): has one become slower?
+"""Every engine that runs on a CPU, on trained weights of `small` (pytest-benchmark): has one become slower?
 
     python -m pytest benchmarks/test_engines_cpu.py --benchmark-json before.json
     python -m pytest benchmarks/test_engines_cpu.py --benchmark-compare=before.json
@@ -20,7 +20,7 @@ from disasym.engines import Engine, load
 from disasym.export.tolerances import tolerance
 from disasym.infer.stages import load_views
 
-DEMONSTRATION = Path(__file__).resolve().parent.parent / "disasym" / "demonstration" / "model.safetensors"
+WEIGHTS = Path(__file__).resolve().parent.parent / "tests" / "data" / "trained_small.safetensors"
 CONTENDERS = {  # name → export, engine
     "eager": ("fp32", "eager"),
     "onnxruntime-fp32": ("fp32", "onnxruntime"),
@@ -38,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=list(CONTENDERS))
 def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
     kind, name = CONTENDERS[request.param]
-    (folder,) = exports_of([str(DEMONSTRATION)], [kind], models, films(), print)
+    (folder,) = exports_of([str(WEIGHTS)], [kind], models, films(), print)
     with load(folder, name) as opened:
         yield opened
 
@@ -47,7 +47,7 @@ def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
 def test_engine(engine: Engine, batch: int, benchmark: BenchmarkFixture) -> None:
     pairs = load_views(films(), engine.info.height, engine.info.width)
     views = np.resize(pairs, (batch, *pairs.shape[1:]))
-    with load(DEMONSTRATION, "eager") as reference:
+    with load(WEIGHTS, "eager") as reference:
         expected = reference.run(views).named()
     for output, value in engine.run(views).named().items():
         assert abs(value - expected[output]).max() <= tolerance(engine.info.precision, output)
