@@ -82,6 +82,9 @@ TOLERANCES = {
         2.0,
         "heat is one byte: half a level of opacity, as much of its colour, and half for each rounding",
     ),
+    "bytes in memory, a further pair": Tolerance(
+        2**16, "4.3 KiB of rows and headers, and the allocator's noise; both breasts at the network's size are 2^18"
+    ),
 }
 
 
