@@ -30,7 +30,7 @@ class Case:
     """One archive read with one model."""
 
     name: str
-    preset: str
+    model: str
     syntax: str
     exams: int
     batch: int
@@ -38,13 +38,13 @@ class Case:
 
 
 CASES = (
-    Case("decode-bound", "small", "j2k", 40, 4),
+    Case("decode-bound", "demonstration", "j2k", 40, 4),
     Case("engine-bound", "paper", "htj2k", 10, 1),
-    Case("uncompressed", "small", "explicit", 60, 4),
-    Case("jpeg lossless", "small", "jpeg-lossless", 60, 4),
-    Case("htj2k", "small", "htj2k", 60, 4),
-    Case("every syntax", "small", "all", 44, 4),
-    Case("with panels", "small", "htj2k", 60, 4, PANELS),
+    Case("uncompressed", "demonstration", "explicit", 60, 4),
+    Case("jpeg lossless", "demonstration", "jpeg-lossless", 60, 4),
+    Case("htj2k", "demonstration", "htj2k", 60, 4),
+    Case("every syntax", "demonstration", "all", 44, 4),
+    Case("with panels", "demonstration", "htj2k", 60, 4, PANELS),
 )
 MEMORY = (500, 5000)  # pairs
 
@@ -60,12 +60,12 @@ def main() -> None:
     models = models_in(arguments.work)
     for case in CASES:
         if not arguments.only or case.name in arguments.only:
-            row = measured(case, arguments.work, models[case.preset], arguments.seconds)
+            row = measured(case, arguments.work, models[case.model], arguments.seconds)
             append(arguments.out, row)
             print(told(row), flush=True)
     if not arguments.only or "memory" in arguments.only:
         for pairs in MEMORY:
-            row = memory(pairs, arguments.work, models["small"])
+            row = memory(pairs, arguments.work, models["demonstration"])
             append(arguments.out, row)
             print(f"memory, {pairs} pairs: at most {row['peak_bytes'] / 1e6:.0f} MB", flush=True)
     if arguments.picture:
@@ -78,7 +78,7 @@ def main() -> None:
 def models_in(work: Path) -> dict[str, Path]:
     """The demonstration model, and `paper` with random weights exported for onnxruntime in fp32."""
     (paper,) = exports_of(("paper",), ("fp32",), work / "models", None, print)
-    return {"small": default_model(), "paper": paper}
+    return {"demonstration": default_model(), "paper": paper}
 
 
 def measured(case: Case, work: Path, model: Path, seconds: float) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def told(row: dict[str, Any]) -> str:
     """A row for the terminal."""
     stages = ", ".join(f"{name} {rate:.2f}" for name, rate in row["alone"].items())
     return (
-        f"{row['name']} ({row['preset']}, {row['syntax']}): {row['exams_per_second']:.2f} exams/s,"
+        f"{row['name']} ({row['model']}, {row['syntax']}): {row['exams_per_second']:.2f} exams/s,"
         f" {row['of_min']:.0%} of min(load, engine), {row['of_sharing']:.0%} of what sharing the cores allows; alone:"
         f" {stages}; {row['cores_used']:.2f} cores, {row['in_the_stages']:.0%} of"
         f" {row['core_seconds']:.2f} core-seconds an exam in the stages, {row['peak_bytes'] / 1e6:.0f} MB"

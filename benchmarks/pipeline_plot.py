@@ -30,7 +30,7 @@ def picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
 
-    names = [f"{row['name']}\n{row['preset']}, {row['syntax']}" for row in cases]
+    names = [f"{row['name']}\n{row['model']}, {row['syntax']}" for row in cases]
     bars = (
         ("min(load, engine), each alone", "#c9d6e3", [row["min_of_load_and_engine"] for row in cases]),
         ("all stages sharing the cores", "#7a9cc0", [row["sharing_the_cores"] for row in cases]),

@@ -19,7 +19,7 @@ from disasym.infer.run import default_model
 from exams import write_exam
 
 STAGES = Alone(scan=100, load=2, engine=3, finish=50, core_seconds=0.9)
-CASE = Case("made", "small", "explicit", exams=12, batch=4)
+CASE = Case("made", "demonstration", "explicit", exams=12, batch=4)
 
 
 def test_the_bounds_are_those_worked_by_hand() -> None:
@@ -89,7 +89,7 @@ def test_a_case_is_measured_drawn_and_told(tmp_path: Path, monkeypatch: pytest.M
     assert row["seconds"] > row["first_row_seconds"] > 0
     assert min(row["alone"].values()) > 0
     assert 0 < row["of_min"] < 1
-    assert "made (small, explicit): " in pipeline.told(row)
+    assert "made (demonstration, explicit): " in pipeline.told(row)
     assert row["commit"]
     monkeypatch.setattr(pipeline, "archive", lambda *_: films)
     memory = pipeline.memory(4, tmp_path, default_model())
