@@ -1,7 +1,12 @@
 """A folder of anything: every file gets one fate and one reason."""
 
+import io
 import os
 import shutil
+import sys
+import threading
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +15,11 @@ import pytest
 from pydicom import dcmread, uid
 
 from dicom_files import breast, write_ct, write_film, write_mammogram
-from disasym.dicom import Scan, read_pixels, scan
-from disasym.errors import InputError
+from disasym.dicom import Header, Scan, read_header, read_pixels, scan
+from disasym.dicom.reader import HEAD
+from disasym.errors import ImageError, InputError
+
+module = sys.modules["disasym.dicom.scan"]  # the package has a function of this name
 
 
 def fates(result: Scan, folder: Path) -> dict[str, tuple[str, str]]:
@@ -127,6 +135,109 @@ def test_raw_images_are_used_only_when_asked_for(tmp_path: Path) -> None:
         write_mammogram(tmp_path / f"{side}.dcm", laterality=side, **raw)
     assert not scan(tmp_path).pairs
     assert scan(tmp_path, include_processing=True).pairs[0].right.kind == "for processing"
+
+
+# Several files at a time
+
+
+def test_many_readers_find_what_one_finds_in_the_same_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged and odd files among good ones; each later file is read faster, so that all would come in reverse."""
+    for number in range(30):
+        for side in ("R", "L"):
+            path = write_mammogram(tmp_path / f"{number:02}{side}.dcm", laterality=side, study=str(number))
+            if number % 7 == 3 and side == "L":
+                path.write_bytes(path.read_bytes()[:-9])
+            if number % 7 == 5 and side == "R":
+                path.write_text("no film")
+    found = []
+    for readers in (1, 8):
+        monkeypatch.setattr(module, "READERS", readers)
+        monkeypatch.setattr(module, "read_header", backwards if readers > 1 else read_header)
+        files: list[Path] = []
+        headers: list[Header] = []
+        result = scan(tmp_path, on_file=files.append, on_header=headers.append)
+        found.append((result, files, headers))
+    assert found[0] == found[1]
+    assert {fate.fate for fate in result.fates} == {"used", "skipped", "failed"}
+    assert files == sorted(tmp_path.iterdir())
+
+
+def backwards(path: Path, include_processing: bool) -> Header:
+    time.sleep(0.002 * (30 - int(path.name[:2])))
+    return read_header(path, include_processing)
+
+
+def test_readers_wait_for_a_slow_store_together_and_no_lock_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two compressed films, each read of one of which comes back only when the other is being read too."""
+    cells = np.random.default_rng(0).integers(0, 4095, (300, 200), np.uint16)
+    for side in ("R", "L"):
+        written = write_mammogram(tmp_path / f"{side}.dcm", cells, laterality=side, syntax=uid.JPEG2000Lossless)
+        assert written.stat().st_size > HEAD  # its end is another read
+    both = threading.Barrier(2)
+    reads: list[Path] = []
+
+    class Share(io.FileIO):
+        def readinto(self, buffer: Any) -> int | None:
+            reads.append(Path(str(self.name)))
+            both.wait(20)
+            return super().readinto(buffer)
+
+    monkeypatch.setattr(Path, "open", lambda self, *_, **__: Share(self))
+    assert [fate.reason for fate in scan(tmp_path).fates] == ["paired by study"] * 2
+    assert len(reads) > 2
+
+
+def test_what_goes_wrong_in_one_file_stays_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(10):
+        for side in ("R", "L"):
+            write_mammogram(tmp_path / f"{number}{side}.dcm", laterality=side, study=str(number))
+    monkeypatch.setattr(module, "read_header", broken)
+    found = fates(scan(tmp_path), tmp_path)
+    others = {name: fate for name, (fate, _) in found.items() if fate != "used"}
+    assert others == {"4L.dcm": "failed", "4R.dcm": "skipped"}
+    assert found["4L.dcm"] == ("failed", "cannot be read: Stale file handle")
+
+
+def broken(path: Path, include_processing: bool) -> Header:
+    if path.name == "4L.dcm":
+        raise ImageError(f"{path}: cannot be read: Stale file handle")
+    return read_header(path, include_processing)
+
+
+def test_few_files_are_opened_ahead_of_the_one_that_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Path] = []
+    most = 0
+
+    def looked(_: Header) -> None:
+        nonlocal most
+        taken.append(1)
+        most = max(most, len(begun) - len(taken))
+
+    taken: list[int] = []
+    for number in range(60):
+        write_mammogram(tmp_path / f"{number:02}.dcm", study=str(number))
+    scan(tmp_path, on_file=begun.append, on_header=looked)
+    assert len(taken) == 60
+    assert most < 2 * module.READERS
+
+
+def test_odd_films_read_by_many_threads_warn_nobody(tmp_path: Path) -> None:
+    """pydicom warns about each of these files; Python's filters are those of before when all were read."""
+    for number in range(40):
+        path = write_mammogram(tmp_path / f"{number}.dcm", study=str(number), SpecificCharacterSet="ISO_IR 100")
+        path.write_bytes(path.read_bytes().replace(b"ISO_IR 100", b"ISO_IR 999"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        scan(tmp_path)
+        assert list(warnings.filters) == before
+        assert caught == []
+        dcmread(tmp_path / "0.dcm").PatientName  # noqa: B018 - this is what would be told
+        assert caught != []
 
 
 def test_an_empty_folder_has_no_pairs(tmp_path: Path) -> None:

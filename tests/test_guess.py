@@ -110,7 +110,7 @@ def test_a_guess_that_was_wrong_leaves_no_row_picture_or_object(slowly: list[str
 
 
 def test_an_interrupt_ends_the_search_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(3):
+    for number in range(20):
         write_exam(tmp_path / "in", f"woman{number}", seed=number)
     looked: list[Path] = []
     started = threading.Event()
@@ -131,7 +131,7 @@ def test_an_interrupt_ends_the_search_too(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Guesses, "until", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scored(tmp_path / "in", tmp_path / "out")
-    assert len(looked) < 6
+    assert len(looked) < 40
 
 
 # Where the time goes

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from disasym.dicom.laterality import ChestWall, read_chest_wall, read_laterality, read_view
-from disasym.dicom.matrix import read_matrix
+from disasym.dicom.matrix import Matrix, frame_of, read_matrix
 from disasym.dicom.patient import Patient, read_patient
 from disasym.dicom.reader import DicomFile, open_dicom, quiet
 from disasym.dicom.selection import Kind, check_object, read_kind
@@ -54,13 +54,16 @@ def read_header(
         Skip: not a usable screening mammogram, by rule; `reason` says which.
         ImageError: damaged, truncated, contradictory in its sizes or over the limits.
     """
-    with open_dicom(path) as file, quiet():
-        return _header(path, file, include_processing, otherwise or (None, None))
+    with open_dicom(path) as file:
+        with quiet():
+            header, matrix = _header(path, file, include_processing, otherwise or (None, None))
+        frame_of(file, matrix)
+        return header
 
 
 def _header(
     path: Path, file: DicomFile, include_processing: bool, otherwise: tuple[Laterality | None, View | None]
-) -> Header:
+) -> tuple[Header, Matrix]:
     tags = file.tags
     check_object(tags, include_processing)
     patient = read_patient(tags)
@@ -68,7 +71,7 @@ def _header(
     view = read_view(tags, patient.stem, otherwise[1])
     laterality = read_laterality(tags, patient.stem, otherwise[0])
     matrix = read_matrix(file)
-    return Header(
+    header = Header(
         path=path,
         sop_uid=_uid(tags, "SOPInstanceUID"),
         study_uid=sys.intern(_uid(tags, "StudyInstanceUID")),  # an archive has thousands of headers: one copy a study
@@ -84,6 +87,7 @@ def _header(
         pixel_aspect=_pixel_aspect(tags),
         transfer_syntax=sys.intern(file.transfer_syntax),
     )
+    return header, matrix
 
 
 def _uid(tags: Tags, keyword: str) -> str:

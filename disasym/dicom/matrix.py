@@ -40,7 +40,7 @@ class Matrix:
 
 
 def read_matrix(file: DicomFile) -> Matrix:
-    """Read and check what the header declares. Allocates nothing.
+    """Read and check what the header declares; the bytes of the pixels are left to `frame_of`. Allocates nothing.
 
     Raises:
         Skip: no image, several frames, or colour.
@@ -69,8 +69,18 @@ def read_matrix(file: DicomFile) -> Matrix:
     if matrix.bits_stored < MIN_BITS:
         raise Skip(f"{matrix.bits_stored} bits a pixel: a drawing or a mask, not a mammogram")
     _check(matrix)
-    _check_bytes(matrix, file.locate_pixels(), file.transfer_syntax)
     return matrix
+
+
+def frame_of(file: DicomFile, matrix: Matrix) -> PixelElement:
+    """Where the frame lies in the file, which was looked at: all its bytes are there, as many as `matrix` needs.
+
+    Raises:
+        ImageError: absent, truncated, or not as many.
+    """
+    pixels = file.locate_pixels()
+    _check_bytes(matrix, pixels, file.transfer_syntax)
+    return pixels
 
 
 def _required(tags: Tags, keyword: str) -> int:

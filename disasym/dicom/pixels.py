@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from disasym.dicom.decode import Cells, decode, decode_reduced, deepest_reduction
 from disasym.dicom.grey import Grey, grey_table, read_grey, stored_values
-from disasym.dicom.matrix import read_matrix
+from disasym.dicom.matrix import frame_of, read_matrix
 from disasym.dicom.reader import Skip, open_dicom, quiet
 from disasym.errors import ImageError
 from disasym.spec import Array
@@ -73,7 +73,7 @@ def open_film(path: Path) -> Film:
             with quiet():
                 matrix = read_matrix(file)
                 grey = read_grey(file.tags, matrix)
-            pixels = file.locate_pixels()
+            pixels = frame_of(file, matrix)
             data = file.read_pixels(pixels)
             deepest = min(MOST, deepest_reduction(file.transfer_syntax, data, matrix)) if averages(grey) else 0
             return Film(path, file.transfer_syntax, data, pixels.word_vr, grey, deepest)

@@ -6,6 +6,7 @@ about odd files, and such a warning can quote the value: a name in a log.
 
 import io
 import logging
+import os
 import struct
 import threading
 import warnings
@@ -32,6 +33,7 @@ from disasym.errors import ImageError
 
 MAX_INFLATED = 256 * 2**20  # bytes: a deflated data set may not grow beyond this; the largest film is under 200 MiB
 MAX_FRAGMENTS = 100_000  # one mammogram is one frame, and its encoder writes one or a few fragments
+HEAD = 64 * 1024  # bytes read at once: more than what stands before the pixels of most films
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double and integer pixel data
 UNDEFINED = 0xFFFFFFFF
 
@@ -97,11 +99,12 @@ def open_dicom(path: Path, wanted: frozenset[int] | None = None) -> Iterator[Dic
         ImageError: empty, unreadable or damaged. Whatever goes wrong inside the block comes out as one of these two.
     """
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, io.SEEK_END)
-            file.seek(0)
+        with path.open("rb", buffering=0) as raw:
+            size = os.fstat(raw.fileno()).st_size
             if size == 0:
                 raise ImageError("the file is empty (0 bytes): copy it again from its source")
+            file = io.BufferedReader(raw, HEAD)
+            file.peek()  # here, where a slow store holds up nobody else: what is parsed in `quiet` lies in memory
             yield _read(_Clipped(file, size), path.suffix.lower() in (".dcm", ".dicom"), wanted or _WANTED)
     except Skip:
         raise

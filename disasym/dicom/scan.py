@@ -1,12 +1,14 @@
 """A folder → its pairs, and one fate with a reason for every file in it."""
 
 import hashlib
-import stat
+import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from disasym.ahead import in_order
 from disasym.dicom.header import Header, read_header
 from disasym.dicom.pairing import DicomPair, pair
 from disasym.dicom.pixels import read_pixels
@@ -14,6 +16,7 @@ from disasym.dicom.reader import Skip
 from disasym.errors import ImageError, InputError
 
 FateName = Literal["used", "skipped", "failed"]
+READERS = 8  # files opened at a time: they wait for a slow store together, and are parsed one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +70,49 @@ def scan_files(
     """`scan` of files that are known; what is no path has its fate already."""
     fates: list[Fate] = []
     headers: list[Header] = []
-    for found in files:
+    for found in _looked_at(files, include_processing, on_file):
         if isinstance(found, Fate):
             fates.append(found)
             continue
-        if on_file is not None:
-            on_file(found)
-        try:
-            header = read_header(found, include_processing)
-        except Skip as skip:
-            fates.append(Fate(found, "skipped", skip.reason))
-        except ImageError as error:
-            fates.append(Fate(found, "failed", str(error).removeprefix(f"{found}: ")))
-        else:
-            headers.append(header)
-            if on_header is not None:
-                on_header(header)
+        headers.append(found)
+        if on_header is not None:
+            on_header(found)
     pairing = pair(headers, _picture)
     fates += [Fate(path, "skipped", reason) for path, reason in pairing.skipped]
     for made in pairing.pairs:
         reason = f"paired by {made.paired_by}"
         fates += [Fate(header.path, "used", reason) for header in (made.right, made.left)]
     return Scan(pairing.pairs, tuple(sorted(fates, key=lambda fate: fate.path)))
+
+
+def _looked_at(
+    files: Iterable[Path | Fate], include_processing: bool, on_file: Callable[[Path], None] | None
+) -> Iterator[Header | Fate]:
+    """The header or the fate of each of `files`, in their order; some are opened ahead, for a store may be slow."""
+    pool = ThreadPoolExecutor(READERS, thread_name_prefix="disasym-header")
+
+    def begun() -> Iterator[Future[Header | Fate]]:
+        for found in files:
+            if on_file is not None and isinstance(found, Path):
+                on_file(found)
+            yield pool.submit(_look_at, found, include_processing)
+
+    try:
+        for read in in_order(begun(), 2 * READERS):
+            yield read.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _look_at(found: Path | Fate, include_processing: bool) -> Header | Fate:
+    if isinstance(found, Fate):
+        return found
+    try:
+        return read_header(found, include_processing)
+    except Skip as skip:
+        return Fate(found, "skipped", skip.reason)
+    except ImageError as error:
+        return Fate(found, "failed", str(error).removeprefix(f"{found}: "))
 
 
 def _picture(header: Header) -> str:
@@ -122,18 +146,20 @@ def _files(source: Path, exclude: Path | None = None) -> Iterator[Path | Fate]:
             folder = folders.pop()
             entered.add(_identity(folder))
             try:
-                entries = sorted(folder.iterdir())
+                with os.scandir(folder) as listed:
+                    entries = sorted(listed, key=lambda entry: entry.name)
             except OSError as error:
                 yield Fate(folder, "failed", f"the folder cannot be listed: {error.strerror}")
                 continue
             for entry in entries:
-                found = _look(entry)
-                if found == "folder" and _identity(entry) == left_out:
+                path = folder / entry.name
+                found = _look(entry, path)
+                if found == "folder" and _identity(path) == left_out:
                     continue
                 if found == "folder":
-                    (links if entry.is_symlink() else folders).append(entry)
+                    (links if entry.is_symlink() else folders).append(path)
                 else:
-                    yield entry if found == "file" else found
+                    yield path if found == "file" else found
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -141,14 +167,16 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _look(path: Path) -> Literal["file", "folder"] | Fate:
-    """What `path` is, without opening it; the fate of what must not be opened."""
-    if path.name.startswith(".") or path.name == "__MACOSX":
+def _look(entry: os.DirEntry[str], path: Path) -> Literal["file", "folder"] | Fate:
+    """What an entry is, without opening it and mostly without asking its store; the fate of what must not be opened."""
+    if entry.name.startswith(".") or entry.name == "__MACOSX":
         return Fate(path, "skipped", "hidden: of the operating system or of another program")
     try:
-        mode = path.stat().st_mode
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        entry.stat()  # a link to nothing says so here
     except OSError as error:
         return Fate(path, "failed", f"cannot be opened: {error.strerror or type(error).__name__}")
-    if stat.S_ISDIR(mode):
-        return "folder"
-    return "file" if stat.S_ISREG(mode) else Fate(path, "skipped", "not a regular file")
+    return Fate(path, "skipped", "not a regular file")

@@ -4,9 +4,8 @@ Memory is bounded: at most `ahead` pairs are decoded and not yet scored, and the
 """
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import singledispatch
 from itertools import cycle, islice
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from disasym.ahead import in_order
 from disasym.data.manifest import ImageRow, load_mammogram
 from disasym.dicom import Header, read_pixels
 from disasym.engines import Engine
@@ -64,22 +64,15 @@ def load_all(
 ) -> Iterator[Loaded | Failed]:
     """Decode and preprocess `jobs` in `pool`; results come in the order of `jobs`, whatever finishes first."""
     clock = clock or Clock()
-    waiting: deque[Future[Loaded | Failed]] = deque()
 
     def loaded(job: Job) -> Loaded | Failed:
         with clock.busy("decode", job.pair_id):
             return load_pair(job, height, width)
 
-    def first() -> Loaded | Failed:
+    for pair in in_order((pool.submit(loaded, job) for job in jobs), ahead):
         with clock.waiting("engine", "input"):
-            return waiting.popleft().result()
-
-    for job in jobs:
-        while waiting and (len(waiting) == ahead or waiting[0].done()):  # jobs may come slowly: none waits for them
-            yield first()
-        waiting.append(pool.submit(loaded, job))
-    while waiting:
-        yield first()
+            ended = pair.result()
+        yield ended
 
 
 def load_pair(job: Job, height: int, width: int) -> Loaded | Failed:
