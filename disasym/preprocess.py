@@ -19,11 +19,12 @@ from disasym.spec import Array, Laterality, View
 Side = Literal["left", "right"]
 Box = tuple[float, float, float, float]
 
+PREPROCESSING = "2"  # rises when films get other pixels: results of both are never mixed
 WINDOW = (0.5, 99.5)  # percentiles of the breast's pixels that become 0 and 1
 FLOOR = np.float32(1 / 256)  # the darkest pixel inside the breast, so that pixels > 0 is the breast
 COARSE = 128  # rows of the copy that shows on which side the chest wall is
 OUTER = 0.1  # share of the breast's columns, at either side, in which the chest wall is looked for
-DETAIL = 2  # times the rows that are needed: at once the scores stay within 0.005 of those of the whole film no more
+DETAIL = 2  # times the rows that are needed: room for the crop, and for an area average to be one
 CLEAR = 0.1  # how much more tissue one side must hold for the image alone to decide
 
 
@@ -74,7 +75,7 @@ class Mammogram:
     laterality: Laterality
     view: View
     geometry: Geometry
-    reduction: int = 0  # the file was decoded at 1/2^reduction of its size; the geometry is that of the whole file
+    reduction: int = 0  # of the image, 1/2^reduction of its size was used; the geometry is that of the whole image
 
 
 def preprocess(
@@ -90,12 +91,11 @@ def preprocess(
 
     pixels = FLOOR + (1 − FLOOR)·clip((g − p₀) / (p₁ − p₀), 0, 1) inside the breast and 0 outside, with g the
     image resampled (area average) to the frame and p₀, p₁ the WINDOW percentiles of the breast at about 512 rows.
-    g → a·g + b with a > 0 leaves them unchanged, and so does mirroring the image.
+    g → a·g + b with a > 0 leaves them unchanged, and so does mirroring an image that is used whole.
 
-    A picture that holds its own lower resolutions (`disasym.dicom.open_film`) is read at the lowest with DETAIL times
-    the rows of the mask's copy and of the frame. If the crop, once it is known, has fewer pixels there than the
-    network, it is read again at the lowest resolution that has enough (ADR 0026). The choice depends on the file and
-    the frame alone.
+    An image is used at 1/2^r of its size (`lowpass.py`), as far as DETAIL times the rows of the mask's copy and of the
+    frame are left. If the crop, once it is known, has fewer pixels there than the network, a finer level is taken. r
+    depends on size and crop alone, not on the file's format: JPEG 2000 only gets there sooner (ADR 0026).
 
     Args:
         image: float32 [h, w], brighter = denser (as MONOCHROME2), any finite range; or a picture of such pixels.
@@ -108,10 +108,11 @@ def preprocess(
     """
     if height < 1 or width < 1 or not (0.0 < pixel_aspect < float("inf")):
         raise InputError(f"frame and pixel aspect must be positive, got {height} × {width} and {pixel_aspect}")
+    if isinstance(image, np.ndarray):
+        check_image(image)
     picture = Whole(image) if isinstance(image, np.ndarray) else image
     source_height, source_width = picture.shape
-    level = read_level(picture, keeping(picture, DETAIL * max(WORKING_HEIGHT, picture.oversampling * height)))
-    check_image(level.pixels)
+    level = read_level(picture, keeping(picture, DETAIL * max(WORKING_HEIGHT, height)))
     rows_of_it = level.rows(0, source_height, WORKING_HEIGHT) if source_height > WORKING_HEIGHT else level.pixels
     small = _overview(level, rows_of_it, mirrored=False)
     coarse = find_breast(reduced(small, COARSE))
@@ -140,7 +141,7 @@ def preprocess(
         pad_top=(height - inner_height) // 2,
         pad_left=0,
     )
-    reduction = min(level.reduction, sufficient(picture, max(geometry.scale_y, geometry.scale_x)))
+    reduction = min(level.reduction, sufficient(max(geometry.scale_y, geometry.scale_x)))
     if reduction != level.reduction:
         level = read_level(picture, reduction)
     grey = _resampled_crop(level, geometry, inner_height, inner_width)

@@ -62,8 +62,8 @@ TOLERANCES = {
     "place of a reduced blob": Tolerance(
         0.02, "of a pixel of the small copy: whole numbers in the filter; a wrong place would be off by 0.125 or more"
     ),
-    "mean of a reduced film": Tolerance(
-        0.001, "of the range of grey: the low-pass filter keeps the mean but at the film's edges"
+    "whole numbers in the filter": Tolerance(
+        1e-3, "of the range of grey: four passes round twice each, by half a step of 12 bits, and pass little of it on"
     ),
     "box of a reduced film": Tolerance(
         8.0, "pixels of the file: two pixels of the copy on which the breast is found, by which its crop may differ"

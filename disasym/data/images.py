@@ -1,10 +1,13 @@
 """Rows of a manifest → what the network sees."""
 
+from pathlib import Path
+
 import numpy as np
 
 from disasym.data.read import is_dicom, read_image
 from disasym.data.rows import ImageRow, PairRow
 from disasym.errors import ImageError
+from disasym.levels import Picture
 from disasym.preprocess import Mammogram, Side, preprocess
 from disasym.spec import Array
 
@@ -25,7 +28,7 @@ def load_mammogram(row: ImageRow, height: int, width: int) -> Mammogram:
         pixel_aspect, chest_wall = _dicom_facts(row)
     try:
         return preprocess(
-            read_image(row.path),
+            _picture(row.path),
             row.laterality,
             row.view,
             height,
@@ -42,6 +45,15 @@ def load_pair(pair: PairRow, height: int, width: int) -> Array:
     """`views` of one pair: float32 [2, height, width], right first. ImageError as `load_mammogram`."""
     sides = [load_mammogram(row, height, width).pixels for row in (pair.right, pair.left)]
     return np.stack(sides)
+
+
+def _picture(path: Path) -> Array | Picture:
+    """What `preprocess` takes: a DICOM file is decoded no finer than it is asked for."""
+    if is_dicom(path):
+        from disasym.dicom import open_film  # pydicom loads slowly, and PNG archives do not need it
+
+        return open_film(path)
+    return read_image(path)
 
 
 def _dicom_facts(row: ImageRow) -> tuple[float, Side | None]:

@@ -1,7 +1,8 @@
 """One frame's bytes → its stored cells. One decoder for each transfer syntax, and never another one instead.
 
 A compressed stream states its own size: it must agree with the header before the decoder sees it (`codestream.py`).
-JPEG 2000 and HTJ2K can also be decoded at 1/2^r of their size (`resolutions.py`).
+JPEG 2000 and HTJ2K can also be decoded at 1/2^r of their size (`resolutions.py`): to the same cells as the low-pass
+filter of `disasym.lowpass` makes of all of them, which `reduced` does for every other syntax.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from disasym.dicom.codestream import DCT, JPEG_LS, LOSSLESS, Stream, parse_j2k, 
 from disasym.dicom.matrix import Matrix
 from disasym.dicom.resolutions import at_reduction, deepest, reversible
 from disasym.errors import ImageError
+from disasym.lowpass import low_pass
 
 Cells = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # [rows, columns], the bits as stored
 Decoder = Callable[[bytes, Matrix], npt.NDArray[np.generic]]
@@ -54,12 +56,25 @@ def decode_reduced(transfer_syntax: str, data: bytes, matrix: Matrix, reduction:
     return _as_declared(_held(cells, matrix), rows, columns)
 
 
+def reduced(cells: Cells, matrix: Matrix, reduction: int) -> Cells:
+    """What `decode_reduced` gives, made of all `cells` of the frame: uint16, of which BitsStored count."""
+    values: npt.NDArray[Any] = cells
+    spare = 8 * cells.itemsize - matrix.bits_stored
+    if spare or matrix.signed:  # bits outside of BitsStored may hold an overlay, or anything
+        aligned = cells << (8 * cells.itemsize - 1 - matrix.high_bit)
+        values = aligned.view(f"i{cells.itemsize}" if matrix.signed else aligned.dtype) >> spare
+    smaller = _held(low_pass(values, reduction, matrix.bits_stored), matrix)
+    patterns: npt.NDArray[np.uint16] = smaller.astype(np.int32).astype(np.uint16)  # two's complement
+    return patterns << np.uint16(matrix.high_bit + 1 - matrix.bits_stored)
+
+
 def deepest_reduction(transfer_syntax: str, data: bytes, matrix: Matrix) -> int:
     """The largest reduction that `decode_reduced` takes for this frame; 0 where it must be decoded whole.
 
-    Whole: what is not JPEG 2000 or HTJ2K; a stream in which the lower resolutions do not come first; a lossy one, whose
-    noise is cut off at black before an average is taken, so that the average is brighter than at a lower resolution;
-    one that keeps signed pixels as unsigned ones, so that their average means nothing.
+    Whole: what is not JPEG 2000 or HTJ2K, or not by a lossless transfer syntax, whose filter may be another one and
+    whose noise is cut off at black before it is averaged; a stream in which the lower resolutions do not come first, or
+    with tiles, each of which is filtered by itself; one that keeps signed pixels as unsigned ones, or has fewer bits
+    than BitsStored and is held to another range.
 
     Raises:
         ImageError: the stream contradicts its transfer syntax or the header.
@@ -67,7 +82,8 @@ def deepest_reduction(transfer_syntax: str, data: bytes, matrix: Matrix) -> int:
     if transfer_syntax not in RESOLUTIONS:
         return 0
     stream = _j2k_stream(transfer_syntax, data, matrix)
-    return deepest(stream.data) if stream.signed == matrix.signed and reversible(stream.data) else 0
+    alike = stream.signed == matrix.signed and stream.bits >= matrix.bits_stored == matrix.high_bit + 1
+    return deepest(stream.data) if alike and reversible(stream.data) else 0
 
 
 def _j2k_stream(transfer_syntax: str, data: bytes, matrix: Matrix) -> Stream:
@@ -207,11 +223,9 @@ DECODERS: dict[str, Decoder] = {
     uid.HTJ2K: _lossy(_htj2k),
 }
 
-# Which of them hold lower resolutions, and whether by HTJ2K.
+# Which of them hold the lower resolutions of every pixel as it was, and whether by HTJ2K.
 RESOLUTIONS: dict[str, bool] = {
     uid.JPEG2000Lossless: False,
-    uid.JPEG2000: False,
     uid.HTJ2KLossless: True,
     uid.HTJ2KLosslessRPCL: True,
-    uid.HTJ2K: True,
 }

@@ -1,20 +1,20 @@
 """A DICOM file → its picture: float32 [rows, columns] in [0, 1], brighter = denser, padding 0."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from disasym.dicom.decode import Cells, decode, decode_reduced, deepest_reduction
+from disasym.dicom.decode import Cells, decode, decode_reduced, deepest_reduction, reduced
 from disasym.dicom.grey import Grey, grey_table, read_grey, stored_values
 from disasym.dicom.matrix import frame_of, read_matrix
 from disasym.dicom.reader import Skip, open_dicom, quiet
 from disasym.errors import ImageError
+from disasym.levels import Whole
 from disasym.spec import Array
 
-MOST = 1  # the largest reduction: at a quarter of the size scores moved by up to 0.0065 (docs/log.md)
-BENT_OVERSAMPLING = 2  # pixels for each of the network's, along each axis, where the window bends or cuts off
 STRAIGHT = (
     0.01  # of the range of grey: how far a straight window may be from a line, such as one without its last value
 )
@@ -23,43 +23,48 @@ BLOCK = 1 << 16  # pixels looked up at a time: numpy widens an index to 64 bits,
 
 @dataclass(frozen=True)
 class Film:
-    """One mammogram, not decoded yet: a `disasym.levels.Picture`. Holds the bytes of its frame, the file is closed.
-
-    JPEG 2000 and HTJ2K are decoded at the resolution that is asked for; every other transfer syntax has one.
-    """
+    """One mammogram, not decoded yet: a `disasym.levels.Picture`. Holds the bytes of its frame, the file is closed."""
 
     path: Path
     transfer_syntax: str
     data: bytes
     word_vr: bool
     grey: Grey
-    deepest: int
-
-    @property
-    def oversampling(self) -> int:
-        return BENT_OVERSAMPLING if bends(self.grey) else 1
+    deepest: int  # the reduction up to which the stream itself holds what is asked for; no picture depends on it
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.grey.matrix.rows, self.grey.matrix.columns
 
     def read(self, reduction: int = 0) -> Array:
-        """Decode: float32 [ceil(rows / 2^reduction), ceil(columns / 2^reduction)] in [0, 1], as `read_pixels`.
+        """Decode: float32 in [0, 1] as `read_pixels`, [ceil(rows / 2^reduction), ceil(columns / 2^reduction)].
 
-        Without a VOI rule a reduced picture has another grey scale than the whole one, by a positive affine change: of
-        what range its values are is known only once all are decoded.
+        A reduced picture is the low pass of the greys (`disasym.lowpass`). Where these are a straight line of the
+        stored values, it is taken of the stored values instead. Lossless JPEG 2000 holds just these at that size: the
+        same cells, whether decoded whole or not. Without a VOI rule the line is another one than in the whole picture,
+        as the range of its values is known only once all are decoded.
 
         Raises:
-            ImageError: damaged; one sentence.
+            ImageError: damaged; one sentence. Damage in what is not needed for this size stays unseen.
         """
         matrix = self.grey.matrix
         try:
-            if reduction:
+            if not reduction:
+                return to_grey(self._cells, self.grey)
+            if not straight(self.grey):
+                return Whole(to_grey(self._cells, self.grey)).read(reduction)
+            if reduction <= self.deepest:
                 cells = decode_reduced(self.transfer_syntax, self.data, matrix, reduction)
-                return _looked_up(cells, grey_table(self.grey, np.ones(2**matrix.bits_stored, bool)), self.grey)
-            return to_grey(decode(self.transfer_syntax, self.data, matrix, self.word_vr), self.grey)
+            else:
+                cells = reduced(self._cells, matrix, reduction)
+            return _looked_up(cells, grey_table(self.grey, np.ones(2**matrix.bits_stored, bool)), self.grey)
         except ImageError as error:
             raise ImageError(f"{self.path}: {error}") from None
+
+    @cached_property
+    def _cells(self) -> Cells:
+        """All of them; kept, as a small crop asks for a finer level."""
+        return decode(self.transfer_syntax, self.data, self.grey.matrix, self.word_vr)
 
 
 def open_film(path: Path) -> Film:
@@ -75,7 +80,7 @@ def open_film(path: Path) -> Film:
                 grey = read_grey(file.tags, matrix)
             pixels = frame_of(file, matrix)
             data = file.read_pixels(pixels)
-            deepest = min(MOST, deepest_reduction(file.transfer_syntax, data, matrix)) if averages(grey) else 0
+            deepest = deepest_reduction(file.transfer_syntax, data, matrix)
             return Film(path, file.transfer_syntax, data, pixels.word_vr, grey, deepest)
     except Skip as skip:
         raise ImageError(f"{path}: {skip.reason}") from None
@@ -93,26 +98,21 @@ def read_pixels(path: Path) -> Array:
     return open_film(path).read()
 
 
-def averages(grey: Grey) -> bool:
-    """Whether stored values may be averaged before these rules are applied.
+def straight(grey: Grey) -> bool:
+    """Whether the grey of an average of stored values is the average of their greys.
 
-    Not where padding is black by rule and not by its value: an average of it and of its neighbours is neither.
+    Not with SIGMOID, a table that bends or a window that cuts off; nor where padding is black by rule and not by its
+    value, or left out of the range of values that stands for a missing VOI rule.
     """
-    if grey.padding is None:
-        return True
-    shown, stored = _without_padding(grey), stored_values(grey.matrix)
-    padding = (stored >= grey.padding[0]) & (stored <= grey.padding[1])
-    return grey.voi is not None and not shown[padding].any()  # without a VOI rule, it is left out of the range of grey
-
-
-def bends(grey: Grey) -> bool:
-    """Whether the grey of an average is not the average of the greys: SIGMOID, a table, a window that cuts off."""
-    shown = _without_padding(grey)[np.argsort(stored_values(grey.matrix), kind="stable")]
-    return bool(np.abs(shown - np.linspace(shown[0], shown[-1], len(shown))).max() > STRAIGHT)
-
-
-def _without_padding(grey: Grey) -> Array:
-    return grey_table(replace(grey, padding=None), np.ones(2**grey.matrix.bits_stored, bool))
+    stored = stored_values(grey.matrix)
+    shown = grey_table(replace(grey, padding=None), np.ones(len(stored), bool))
+    if grey.padding is not None:
+        padding = (stored >= grey.padding[0]) & (stored <= grey.padding[1])
+        if grey.voi is None or shown[padding].any():
+            return False
+    first, last = stored.argmin(), stored.argmax()
+    line = np.interp(stored, stored[[first, last]], shown[[first, last]])
+    return bool(np.abs(shown - line).max() <= STRAIGHT)
 
 
 def to_grey(cells: Cells, grey: Grey) -> Array:

@@ -17,7 +17,9 @@ _LRCP, _RESOLUTION_FIRST = 0, {1, 2}  # RLCP, RPCL (T.800 table A.16)
 
 
 def deepest(data: bytes) -> int:
-    """The largest r for which `at_reduction` is right; 0 for a stream in another order, or with anything unusual in it.
+    """The largest r for which `at_reduction` is right and gives what `disasym.lowpass` makes of the whole picture.
+
+    0 for a stream in another order, with several tiles (each is filtered by itself) or with anything unusual in it.
 
     `data`: a codestream of one component whose length and tiling were checked (`codestream.py`).
     """
@@ -33,10 +35,7 @@ def deepest(data: bytes) -> int:
         return 0
     if len(found[_QCD]) < 1 + _steps(found[_QCD][0], levels):
         return 0
-    if tile_columns >= columns and tile_rows >= rows:
-        return int(levels)
-    borders = tile_columns | tile_rows  # which must stay on the pixels of the smaller picture
-    return int(min(levels, (borders & -borders).bit_length() - 1))
+    return int(levels) if tile_columns >= columns and tile_rows >= rows else 0
 
 
 def reversible(data: bytes) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from disasym.ahead import in_order
 from disasym.data.manifest import ImageRow, load_mammogram
-from disasym.dicom import Header, read_pixels
+from disasym.dicom import Header, open_film
 from disasym.engines import Engine
 from disasym.errors import EngineError, ImageError, InputError
 from disasym.infer.clock import Clock
@@ -112,7 +112,7 @@ def load(source: Source, height: int, width: int) -> Mammogram:
 @load.register
 def _(source: Header, height: int, width: int) -> Mammogram:
     return preprocess(
-        read_pixels(source.path),
+        open_film(source.path),
         source.laterality,
         source.view,
         height,

@@ -53,6 +53,7 @@ from disasym.infer.results import (
 )
 from disasym.infer.stages import Failed
 from disasym.infer.wanted import WRITABLE, Wanted
+from disasym.preprocess import PREPROCESSING
 
 TABLES = (JSONL, CSV, FILES, BOXES, EXAMS)
 
@@ -62,6 +63,7 @@ def settings_of(engine: Engine, asked: Wanted) -> dict[str, str]:
     info = engine.info
     return {
         "version": __version__,
+        "preprocessing": PREPROCESSING,
         "model": info.model_sha256,
         "engine": engine.name,
         "precision": info.precision,
