@@ -12,6 +12,9 @@ Each fold trains afresh with `disasym.train.fit` and a fixed schedule: the last 
 the held-out women. With --joint one training sees both sets, else there is one for each. Tumours, where the method
 pastes any, come from the other set's bank. Out-of-fold scores of all folds are pooled; the 95 % intervals come from
 1,000 bootstraps over women. A killed run goes on where it was when started again.
+
+What `disasym reproduce` cannot do and this does: --joint, one model for several sets (there every set is a study of its
+own), and the scores of each pair in one table that can be committed.
 """
 
 import argparse

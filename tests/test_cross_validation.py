@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from benchmarks import temperature
 from disasym.metrics import Interval
 
 
@@ -59,3 +60,15 @@ def test_documents_quote_the_measured_intervals(root: Path, document: str, name:
     for dataset in ("cesm", "mias"):
         for figure in ("auc_side_abnormality", "auc_pair_asymmetry"):
             assert str(Interval(**report[dataset][figure])) in text, f"{dataset}: {figure}"
+
+
+def test_the_committed_temperatures_follow_from_the_committed_scores(root: Path) -> None:
+    results = root / "benchmarks" / "results"
+    report = json.loads((results / "temperature.json").read_text())
+    rows = list(csv.DictReader((results / "cross_validation_lite.csv").read_text().splitlines()))
+    found = temperature.of_rows([row for row in rows if row["dataset"] == "mias"], "pair")
+    wanted = report["lite, mias, pairs"]
+    assert found["halves_without_a_temperature"] == wanted["halves_without_a_temperature"]
+    assert found["temperatures"] == pytest.approx(wanted["temperatures"], rel=1e-2)
+    for name, figures in wanted["log_loss_brier_ece"].items():
+        assert found["log_loss_brier_ece"][name] == pytest.approx(figures, abs=1e-3), name
