@@ -11,14 +11,11 @@ ran and passed; targets of speed are printed and do not change it. DIR receives 
 """
 
 import argparse
-import contextlib
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.gpu_run import Program, Stage, parser, prepare, run
+from benchmarks.gpu_run import Program, Stage, parser, prepare, run, with_work, without_gpu, work_folder
 from benchmarks.gpu_summary import summary
 
 MODULE = "benchmarks.gpu_engines"
@@ -38,6 +35,8 @@ ENGINES = (  # targets and the folders of their exports: each must be the model
 )
 PEERS = ("autocast fp16 fp32", "autocast bf16 fp32", "torch.compile fp32")  # how far they are is told
 DEVICE = ("fp16", "bf16", "fp32", "aotinductor", "compile")
+
+ENVIRONMENT = partial(without_gpu, kinds=("export",))
 
 
 def stages(*, dry: bool) -> list[Stage]:
@@ -72,39 +71,22 @@ def main() -> None:
     prepare(arguments.out, OWN, dry=arguments.dry_run)
     from benchmarks.gpu_targets import targets
 
-    program = Program(MODULE, ("work", "pairs"), ("probe",), _environment, partial(summary, targets))
-    with _work(arguments):
+    program = Program(MODULE, ("work", "pairs"), ("probe",), ENVIRONMENT, partial(summary, targets))
+    with work_folder(arguments, "pairs"):
         raise SystemExit(0 if run(program, stages(dry=arguments.dry_run), arguments) else 1)
 
 
 def _arguments() -> argparse.Namespace:
     options = parser(MODULE, (__doc__ or "").split("\n")[0], SECONDS)
     options.add_argument("--pairs", type=Path, metavar="FILE", help="real pairs, as benchmarks.gpu_carry writes them")
-    options.add_argument("--work", type=Path, metavar="DIR", help="keep exports and engines there (2 GB)")
+    with_work(options, 2)
     return options.parse_args()
-
-
-@contextlib.contextmanager
-def _work(arguments: argparse.Namespace) -> Iterator[None]:
-    """Where exports lie while this runs; named absolutely, for the parts run in the checkout."""
-    arguments.pairs = arguments.pairs and arguments.pairs.resolve()
-    with contextlib.ExitStack() as stack:
-        named = arguments.work or stack.enter_context(tempfile.TemporaryDirectory(prefix="gpu-engines-"))
-        arguments.work = Path(named).resolve()
-        arguments.work.mkdir(parents=True, exist_ok=True)
-        yield
-
-
-def _environment(part: str) -> Mapping[str, str]:
-    """Exports are made as where there is no GPU, so that an engine that it refuses is there all the same."""
-    hidden = part.startswith("export ") and part != "export aotinductor"
-    return {"CUDA_VISIBLE_DEVICES": ""} if hidden else {}
 
 
 def run_part(arguments: argparse.Namespace) -> None:
     """In the part's own process."""
     from benchmarks import gpu_device, gpu_measure, gpu_models, gpu_parity, gpu_race, gpu_rtx, gpu_training
-    from benchmarks.gpu_part import Part
+    from benchmarks.gpu_part import Part, perform
 
     functions: dict[str, Callable[[Part], None]] = {
         "environment": gpu_measure.environment,
@@ -119,13 +101,7 @@ def run_part(arguments: argparse.Namespace) -> None:
         "race": gpu_race.race,
         "picture": gpu_race.picture,
     }
-    name, *rest = arguments.part.split()
-    device = "cpu" if arguments.dry_run else "cuda"
-    deadline = time.monotonic() + arguments.seconds
-    functions[name](
-        Part(arguments.part, tuple(rest), arguments.out, device, deadline, None, arguments.commit, arguments.work,
-             arguments.pairs)
-    )  # fmt: skip
+    perform(functions, arguments, work=arguments.work, pairs=arguments.pairs)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ attention.jsonl and attention_tuned.jsonl (timings), tiles.csv (as tuned here), 
 """
 
 import argparse
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -72,7 +71,7 @@ def _environment(part: str) -> Mapping[str, str]:
 def run_part(arguments: argparse.Namespace) -> None:
     """In the part's own process."""
     from benchmarks import gpu_behaviour, gpu_integration, gpu_measure, gpu_values
-    from benchmarks.gpu_part import Part
+    from benchmarks.gpu_part import Part, perform
     from disasym.kernels import tiles
 
     functions: dict[str, Callable[[Part], None]] = {
@@ -92,16 +91,12 @@ def run_part(arguments: argparse.Namespace) -> None:
         "profile": gpu_measure.profile,
         "launches": gpu_behaviour.launches,
     }
-    name, *rest = arguments.part.split()
+    name = arguments.part.split()[0]
     tuned = arguments.out / gpu_measure.TILES
     if name in ("retimed", "launches") and tuned.exists():
         tiles.TABLE = tuned
         tiles.stored.cache_clear()
-    device = "cpu" if arguments.dry_run else "cuda"
-    deadline = time.monotonic() + arguments.seconds
-    functions[name](
-        Part(arguments.part, tuple(rest), arguments.out, device, deadline, arguments.sabotage, arguments.commit)
-    )
+    perform(functions, arguments, sabotage=arguments.sabotage)
 
 
 if __name__ == "__main__":

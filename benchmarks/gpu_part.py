@@ -4,13 +4,15 @@ A part is a function of one `Part`, run in a process of its own. It reports as i
 records.jsonl, so that what was found before a crash or a kill is kept.
 """
 
+import argparse
 import json
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -112,3 +114,13 @@ def finish(device: str) -> None:
     """Wait for the GPU: an error of a kernel shows here at the latest."""
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+def perform(functions: Mapping[str, Callable[[Part], None]], arguments: argparse.Namespace, **others: Any) -> None:
+    """The part that a command was started for: its name says which function, and with what. `others`: of `Part`."""
+    name, *rest = arguments.part.split()
+    device = "cpu" if arguments.dry_run else "cuda"
+    deadline = time.monotonic() + arguments.seconds
+    functions[name](
+        Part(arguments.part, tuple(rest), arguments.out, device, deadline, commit=arguments.commit, **others)
+    )

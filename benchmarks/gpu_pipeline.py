@@ -11,14 +11,11 @@ engines agree; speed does not change it. DIR receives records.jsonl, pipeline.js
 """
 
 import argparse
-import contextlib
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.gpu_run import Program, Stage, parser, prepare, run
+from benchmarks.gpu_run import Program, Stage, parser, prepare, run, with_work, without_gpu, work_folder
 from benchmarks.gpu_summary import summary
 
 MODULE = "benchmarks.gpu_pipeline"
@@ -32,6 +29,8 @@ RUNS = (  # engine, export, syntax; the first is what the target is judged by in
     "tensorrt-rtx fp16-scores htj2k",
 )
 DRY_RUNS = ("onnxruntime fp32 htj2k", "eager fp32 explicit")
+
+ENVIRONMENT = partial(without_gpu, kinds=("export", "films"))
 
 
 def stages(*, dry: bool) -> list[Stage]:
@@ -57,39 +56,22 @@ def main() -> None:
     prepare(arguments.out, OWN, dry=arguments.dry_run)
     from benchmarks.gpu_exams import targets
 
-    program = Program(MODULE, ("work", "films"), ("probe",), _environment, partial(summary, targets))
-    with _work(arguments):
+    program = Program(MODULE, ("work", "films"), ("probe",), ENVIRONMENT, partial(summary, targets))
+    with work_folder(arguments, "films"):
         raise SystemExit(0 if run(program, stages(dry=arguments.dry_run), arguments) else 1)
 
 
 def _arguments() -> argparse.Namespace:
     options = parser(MODULE, (__doc__ or "").split("\n")[0], SECONDS)
     options.add_argument("--films", type=Path, metavar="FILE", help="pictures, as benchmarks.gpu_carry writes them")
-    options.add_argument("--work", type=Path, metavar="DIR", help="keep exams and exports there (20 GB)")
+    with_work(options, 20)
     return options.parse_args()
-
-
-@contextlib.contextmanager
-def _work(arguments: argparse.Namespace) -> Iterator[None]:
-    """Where exams and exports lie while this runs; named absolutely, for the parts run in the checkout."""
-    arguments.films = arguments.films and arguments.films.resolve()
-    with contextlib.ExitStack() as stack:
-        named = arguments.work or stack.enter_context(tempfile.TemporaryDirectory(prefix="gpu-pipeline-"))
-        arguments.work = Path(named).resolve()
-        arguments.work.mkdir(parents=True, exist_ok=True)
-        yield
-
-
-def _environment(part: str) -> Mapping[str, str]:
-    """As in benchmarks.gpu_engines: engines are built as where there is no GPU."""
-    hidden = part.startswith(("export ", "films ")) and part != "export aotinductor"
-    return {"CUDA_VISIBLE_DEVICES": ""} if hidden else {}
 
 
 def run_part(arguments: argparse.Namespace) -> None:
     """In the part's own process."""
     from benchmarks import gpu_exams, gpu_measure, gpu_models, gpu_rtx
-    from benchmarks.gpu_part import Part
+    from benchmarks.gpu_part import Part, perform
 
     functions: dict[str, Callable[[Part], None]] = {
         "environment": gpu_measure.environment,
@@ -101,12 +83,7 @@ def run_part(arguments: argparse.Namespace) -> None:
         "run": gpu_exams.run,
         "agree": gpu_exams.agree,
     }
-    name, *rest = arguments.part.split()
-    device = "cpu" if arguments.dry_run else "cuda"
-    deadline = time.monotonic() + arguments.seconds
-    functions[name](
-        Part(arguments.part, tuple(rest), arguments.out, device, deadline, None, arguments.commit, arguments.work)
-    )
+    perform(functions, arguments, work=arguments.work)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,3 +201,26 @@ def parser(module: str, description: str, seconds: float) -> argparse.ArgumentPa
     found.add_argument("--dry-run", action="store_true", help="tiny and interpreted on a CPU; measures nothing")
     found.add_argument("--part", help=argparse.SUPPRESS)
     return found
+
+
+def with_work(options: argparse.ArgumentParser, gigabytes: int) -> None:
+    """An option of commands whose parts make things for each other."""
+    options.add_argument("--work", type=Path, metavar="DIR", help=f"keep what is made there ({gigabytes} GB)")
+
+
+@contextlib.contextmanager
+def work_folder(arguments: argparse.Namespace, given: str) -> Iterator[None]:
+    """Where that lies while this runs. It and the file `given` are named absolutely: parts run in the checkout."""
+    path: Path | None = getattr(arguments, given)
+    setattr(arguments, given, path and path.resolve())
+    with contextlib.ExitStack() as stack:
+        named = arguments.work or stack.enter_context(tempfile.TemporaryDirectory(prefix="gpu-"))
+        arguments.work = Path(named).resolve()
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+def without_gpu(part: str, kinds: tuple[str, ...]) -> Mapping[str, str]:
+    """The environment of parts of these kinds: things are made as where there is no GPU, even what it would refuse."""
+    hidden = part.split()[0] in kinds and part != "export aotinductor"
+    return {"CUDA_VISIBLE_DEVICES": ""} if hidden else {}

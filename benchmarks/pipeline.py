@@ -121,15 +121,19 @@ def memory(pairs: int, work: Path, model: Path) -> dict[str, Any]:
     out = work / "out"
     shutil.rmtree(out, ignore_errors=True)
     run = whole(infer_command(folder, out, Setting(model, 4)), out, pairs)
-    every = max(1, len(run.looks) // 200)
     return {
         "kind": "memory",
         "pairs": pairs,
         "seconds": run.seconds,
         "peak_bytes": run.peak,
-        "looks": [[round(look.seconds, 2), look.resident] for look in run.looks[::every]],
+        "looks": looks_of(run),
         **where(),
     }
+
+
+def looks_of(run: Run, most: int = 200) -> list[list[float]]:
+    """Seconds and bytes of about so many looks at the memory."""
+    return [[round(look.seconds, 2), look.resident] for look in run.looks[:: max(1, len(run.looks) // most)]]
 
 
 def archive(work: Path, syntax: str, exams: int, rows: int = 4096, columns: int = 3328) -> Path:

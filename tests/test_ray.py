@@ -1,5 +1,6 @@
 """A run on a Ray cluster: the same rows as on one machine, each once, whatever is killed; and what it refuses."""
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -197,6 +198,27 @@ def test_a_machine_that_cannot_open_the_model_is_named_before_anything_is_done(t
     assert not (tmp_path / "out" / "results.jsonl").exists()
     with pytest.raises(EngineError, match="no GPU"):
         infer_on_ray(options(manifest, tmp_path / "out", device="cuda"), cluster.address)
+
+
+@pytest.mark.slow
+def test_a_film_that_ends_every_process_is_given_up_and_the_same_command_goes_on(
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, out = write_pairs(tmp_path / "in", 10), tmp_path / "ray"
+
+    def deadly(block: Any, **_: Any) -> Any:
+        os._exit(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("disasym.infer.ray_connection.STALLED", 15)
+        patch.setattr("disasym.infer.on_ray.load_block", deadly)
+        with pytest.raises(EngineError, match=r"nothing happened on the cluster for 15 s: .*the same command goes on"):
+            infer_on_ray(options(manifest, out), cluster.address)
+    assert not (out / "results.csv").exists()
+
+    assert infer_on_ray(options(manifest, out), cluster.address).scored == 10
+    infer(options(manifest, tmp_path / "local"))
+    assert tables(out) == tables(tmp_path / "local")
 
 
 @pytest.mark.slow

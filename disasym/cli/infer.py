@@ -164,7 +164,7 @@ def shown(summary: "Summary", quiet: bool, verbose: bool) -> int:
     """Print what a run did; its exit code."""
     if not quiet:
         click.echo(described(summary))
-        if verbose:
+        if verbose and summary.stages:
             click.echo(timed(summary))
     listed(summary, verbose)
     return summary.exit_code

@@ -6,10 +6,9 @@ done again when a process or a machine is lost is Ray Data's. Rows are those of 
 them (`stages.py`, `finish.py`), and the folder of results is kept by the same `Store`. docs/ray.md: how to use it.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ from disasym import __version__
 from disasym.engines import EngineInfo
 from disasym.errors import EngineError
 from disasym.infer.finish import Finished
-from disasym.infer.jobs import Job, check_places, find_work
-from disasym.infer.ledger import Counts
-from disasym.infer.lock import only_run
-from disasym.infer.progress import Display, display
-from disasym.infer.ray_connection import STALLED, connected, first_line
+from disasym.infer.jobs import Job, Work, check_places, find_work
+from disasym.infer.progress import Display
+from disasym.infer.ray_connection import connected, first_line, patience
 from disasym.infer.ray_stages import (
     ElsewhereEngine,
     Model,
@@ -37,11 +34,10 @@ from disasym.infer.ray_stages import (
     unpacked,
     versioned,
 )
-from disasym.infer.report import REPORT, write_report
-from disasym.infer.run import InferOptions, Summary, default_model
+from disasym.infer.run import InferOptions, Summary, conduct, default_model
 from disasym.infer.stages import Failed
-from disasym.infer.store import Store, settings_of
-from disasym.infer.wanted import Wanted, check_source, wanted
+from disasym.infer.store import Store
+from disasym.infer.wanted import Wanted, wanted
 
 BLOCK = 8  # pairs in a task: enough that Ray's share of its time is small, few enough to spread 200 over a cluster
 
@@ -81,63 +77,47 @@ def infer_on_ray(options: InferOptions, address: str) -> Summary:
         machines = _inspected(model)
         engine = ElsewhereEngine(machines.opened.name, machines.info)
         asked = wanted(options.write, engine, path)
-        check_source(options.source, asked)
-        with (
-            display(options.quiet) as shown,
-            only_run(options.out),
-            Store(options.out, settings_of(engine, asked), options.fresh) as store,
-            store.ledger.run() as told,
-        ):
-            started = time.perf_counter()
-            work = find_work(options.source, options.out, options.include_processing, shown.file)
-            waiting = store.plan(work.jobs)
-            shown.pairs(len(work.jobs), len(work.jobs) - len(waiting))
-            failed, notes = _through(waiting, model, machines, options, asked, store, shown)
-            seconds = time.perf_counter() - started
-            tables = store.write_tables(work)
-            if asked.report:
-                write_report(options.out, engine, tables.exams, tables.fates)
-            summary = Summary(
-                out=options.out,
-                scored=len(waiting) - failed,
-                already=len(work.jobs) - len(waiting),
-                fates=tables.fates,
-                seconds=seconds,
-                engine=engine.name,
-                model_sha256=engine.info.model_sha256,
-                report=options.out / REPORT if asked.report else None,
-                left_out=asked.left_out,
-                gone=store.ledger.count() - len(work.jobs),
-                notes=notes,
-            )
-            told.append(Counts(summary.scored, summary.already, failed, machines.batch(options), notes))
-    return summary
+        return conduct(engine, options, asked, lambda store, _: _Cluster(options, model, machines, asked, store))
 
 
-def _through(
-    jobs: list[Job],
-    model: Model,
-    machines: Machines,
-    options: InferOptions,
-    asked: Wanted,
-    store: Store,
-    shown: Display,
-) -> tuple[int, tuple[str, ...]]:
-    """All pairs; results are kept in the order in which they come. How many have none, and what is to be told."""
-    notes: dict[str, None] = {}
-    failed = 0
-    if jobs:
-        _see(machines, jobs[0].right.path)
-    for job in jobs:
-        store.begin(job)
-    for end in _ended(jobs, model, machines, options, asked):
-        if isinstance(end, Note):
-            notes[end.text] = None
-            continue
-        store.keep(end)
-        failed += isinstance(end, Failed)
-        shown.scored(1)
-    return failed, tuple(notes)
+@dataclass(frozen=True)
+class _Cluster:
+    """The way over a cluster: the source is searched here, before any pair is begun."""
+
+    options: InferOptions
+    model: Model
+    machines: Machines
+    asked: Wanted
+    store: Store
+    told: dict[str, None] = field(default_factory=dict)  # notes of all machines, each once
+
+    @property
+    def batch(self) -> int:
+        return self.machines.batch(self.options)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self.told)
+
+    def search(self, shown: Display) -> Work:
+        options = self.options
+        return find_work(options.source, options.out, options.include_processing, shown.file)
+
+    def score(self, jobs: list[Job], shown: Display) -> int:
+        """Results are kept in the order in which they come."""
+        failed = 0
+        if jobs:
+            _see(self.machines, jobs[0].right.path)
+        for job in jobs:
+            self.store.begin(job)
+        for end in _ended(jobs, self.model, self.machines, self.options, self.asked):
+            if isinstance(end, Note):
+                self.told[end.text] = None
+                continue
+            self.store.keep(end)
+            failed += isinstance(end, Failed)
+            shown.scored(1)
+        return failed
 
 
 def _ended(
@@ -260,8 +240,8 @@ def _said(options: InferOptions) -> Iterator[None]:
         yield
     except ExecutionTimeoutError:
         raise EngineError(
-            f"nothing happened on the cluster for {STALLED} s: its machines are lost, or a film ends every process that"
-            f" reads it (a run without --ray finds out which); {go_on}"
+            f"nothing happened on the cluster for {patience():.0f} s: its machines are lost, or a film ends every"
+            f" process that reads it (a run without --ray finds out which); {go_on}"
         ) from None
     except ray.exceptions.RayError as error:
         raise EngineError(f"the run on the cluster failed ({first_line(error)}); {go_on}") from error

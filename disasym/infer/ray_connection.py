@@ -76,6 +76,13 @@ def _quiet() -> Iterator[None]:
             handler.setLevel(level)
 
 
+def patience() -> float:
+    """Seconds without any progress after which this run is given up."""
+    from ray.data import DataContext
+
+    return float(DataContext.get_current().execution_no_progress_timeout_s)
+
+
 def first_line(error: BaseException) -> str:
     """The sentence of ours in what Ray makes of an error, else its first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

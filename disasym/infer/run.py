@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from disasym.dicom import Fate
 from disasym.engines import Engine, load
@@ -103,6 +104,37 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
     """
     asked = wanted(options.write, engine, options.model or default_model())
     check_places(options.source, options.out)
+
+    def here(store: Store, clock: Clock) -> Way:
+        return _Here(options, store, Scorer(engine, options.batch), options.workers or usable_cores(), asked, clock)
+
+    return conduct(engine, options, asked, here)
+
+
+class Way(Protocol):
+    """Where pairs go through the stages: in this process, or on a cluster (`on_ray.py`)."""
+
+    @property
+    def batch(self) -> int:
+        """Pairs in one run of an engine."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be told of it, when all is done."""
+
+    def search(self, shown: Display) -> Work:
+        """All pairs of the source; some may be in the store already, as guesses."""
+
+    def score(self, jobs: list[Job], shown: Display) -> int:
+        """All `jobs` through all stages into the store; how many have no result."""
+
+
+def conduct(engine: Engine, options: InferOptions, asked: Wanted, way_of: Callable[[Store, Clock], Way]) -> Summary:
+    """A run from the lock on its folder to its tables, whichever way its pairs go.
+
+    Raises:
+        InputError, ManifestError: as `infer`; and what the way raises.
+    """
     check_source(options.source, asked)
     with (
         display(options.quiet) as shown,
@@ -112,15 +144,13 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
         Clock(options.trace) as clock,
     ):
         started = time.perf_counter()
-        run = _Run(store, Scorer(engine, options.batch), options.workers or usable_cores(), asked, clock)
-        work = _searched(options, run, shown)
+        way = way_of(store, clock)
+        work = way.search(shown)
         waiting = store.plan(work.jobs)
         done = len(work.jobs) - len(waiting)
         shown.pairs(len(work.jobs), done)
-        failed = run.through(_begun(waiting, store), store.keep, shown.scored)
+        failed = way.score(waiting, shown)
         seconds = time.perf_counter() - started
-        scorer = run.scorer
-        notes = (scorer.note,) if scorer.note else ()
         tables = store.write_tables(work)
         if asked.report:
             write_report(options.out, engine, tables.exams, tables.fates)
@@ -135,10 +165,10 @@ def infer_with(engine: Engine, options: InferOptions) -> Summary:
             report=options.out / REPORT if asked.report else None,
             left_out=asked.left_out,
             gone=store.ledger.count() - len(work.jobs),
-            notes=notes,
-            stages=clock.stages(),
+            notes=way.notes,
+            stages=tuple(stage for stage in clock.stages() if stage.count),
         )
-        told.append(Counts(summary.scored, summary.already, failed, scorer.batch, notes))
+        told.append(Counts(summary.scored, summary.already, failed, way.batch, way.notes))
     return summary
 
 
@@ -151,40 +181,51 @@ def default_model() -> Path:
 Finishing = Future[Finished | Failed]
 
 
-def _searched(options: InferOptions, run: "_Run", shown: Display) -> Work:
-    """The pairs of the source; those that look like pairs are scored while it is still being searched."""
-    guesses = Guesses(run.scorer.batch)
-
-    def file(path: Path) -> None:
-        guesses.file(path)
-        run.clock.counted("scan")
-        shown.file(path)
-
-    def search() -> Work:
-        with run.clock.busy("scan", count=0):
-            return find_work(options.source, options.out, options.include_processing, file, guesses.header)
-
-    with _pool(1) as searcher:
-        try:
-            searched = searcher.submit(search)
-            jobs = run.store.guesses(guesses.until(searched))
-            run.through(jobs, run.store.keep_guess, shown.guessed)
-        finally:
-            guesses.stop()
-    return searched.result()
-
-
 @dataclass(frozen=True)
-class _Run:
-    """What all pairs of a run go through."""
+class _Here:
+    """Threads of this process."""
 
+    options: InferOptions
     store: Store
     scorer: Scorer
     workers: int
     asked: Wanted
     clock: Clock
 
-    def through(
+    @property
+    def batch(self) -> int:
+        return self.scorer.batch
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (self.scorer.note,) if self.scorer.note else ()
+
+    def search(self, shown: Display) -> Work:
+        """The pairs of the source; those that look like pairs are scored while it is still being searched."""
+        guesses = Guesses(self.batch)
+
+        def file(path: Path) -> None:
+            guesses.file(path)
+            self.clock.counted("scan")
+            shown.file(path)
+
+        def find() -> Work:
+            with self.clock.busy("scan", count=0):
+                told = self.options
+                return find_work(told.source, told.out, told.include_processing, file, guesses.header)
+
+        with _pool(1) as searcher:
+            try:
+                searched = searcher.submit(find)
+                self._through(self.store.guesses(guesses.until(searched)), self.store.keep_guess, shown.guessed)
+            finally:
+                guesses.stop()
+        return searched.result()
+
+    def score(self, jobs: list[Job], shown: Display) -> int:
+        return self._through(_begun(jobs, self.store), self.store.keep, shown.scored)
+
+    def _through(
         self, jobs: Iterable[Job], keep: Callable[[Finished | Failed], None], done: Callable[[int], None]
     ) -> int:
         """All `jobs`, which were begun, through all stages, in order; returns how many have no result."""
