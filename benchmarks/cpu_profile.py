@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from disasym.bench.facts import facts
 from disasym.engines import load
 from disasym.engines.base import usable_cores
+from disasym.engines.ort import session_options
 from disasym.export.manifest import ONNX, WEIGHTS, read_manifest
 from disasym.export.parity import synthetic_pairs
 from disasym.files import write_whole
@@ -75,7 +76,7 @@ def kernels(model: bytes, feed: dict[str, Array], threads: int) -> tuple[dict[st
     """Kind of kernel → ms, gmac, gmac_s; and the milliseconds of the fastest whole run, profiler included."""
     with tempfile.TemporaryDirectory() as scratch:
         optimised = Path(scratch) / "optimised.onnx"
-        options = _options(threads)
+        options = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(scratch) / "profile")
         options.optimized_model_filepath = str(optimised)
@@ -120,7 +121,7 @@ def ceiling(kind: str, threads: int) -> float:
     """GMAC/s of onnxruntime's 3×3 convolution of CHANNELS to CHANNELS, the best of RUNS."""
     feed = {"x": np.random.default_rng(0).random((2, CHANNELS, ROWS, COLUMNS), np.float32)}
     model = _convolution(quantised=kind == "int8").SerializeToString()
-    session = onnxruntime.InferenceSession(model, _options(threads), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
     seconds = min(_seconds(lambda: session.run(None, feed)) for _ in range(RUNS + 1))
     return LAYERS * 2 * CHANNELS * CHANNELS * 9 * ROWS * COLUMNS / seconds / 1e9
 
@@ -193,16 +194,6 @@ def _weights(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 def _shapes(entries: list[dict[str, list[int]]]) -> list[list[int]]:
     return [next(iter(entry.values()), []) for entry in entries]
-
-
-def _options(threads: int) -> onnxruntime.SessionOptions:
-    """As the engine's own (`engines/ort.py`)."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.use_deterministic_compute = True
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return options
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 
 from disasym.engines.base import usable_cores
+from disasym.engines.ort import session_options
 from disasym.spec import Array
 
 Range = tuple[float, float]
@@ -157,9 +158,6 @@ def _runs(model: onnx.ModelProto, tensors: Sequence[str], views: Array) -> Itera
 
 
 def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """onnxruntime on the CPU, repeatable."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.use_deterministic_compute = True
-    options.intra_op_num_threads = usable_cores()
+    """A session on the CPU as the engine opens its own: what is chosen by its numbers holds there."""
+    options = session_options(usable_cores())
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -18,6 +18,7 @@ Range = tuple[float, float]
 Integer = type[np.uint8] | type[np.int8]
 MOVES = {"Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "MaxPool", "Concat", "Mul"}
 FEWEST = 8  # a product with fewer columns is not worth quantising its input for
+NARROW = 64  # largest |integer| of an int8 activation: two products with uint8, 2·255·64, stay below 2¹⁵ (`_narrow`)
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,16 @@ class _Writer:
         stem = f"{stem or name}_{dtype.__name__}"
         out = f"{stem}_q"
         self.draft.node("QuantizeLinear", [name, *self._parameters(out, scale, zero, dtype)], out)
-        return Stored(out, scale, zero, dtype, only)
+        return Stored(self._narrow(out) if dtype is np.int8 else out, scale, zero, dtype, only)
+
+    def _narrow(self, name: str) -> str:
+        """int8 activations within ±NARROW, whatever they are.
+
+        Processors without VNNI add two products of uint8 and int8 in 16 bits, which saturates. onnxruntime can avoid
+        that for weights (`disasym.processor`), which it knows beforehand, not for K and V.
+        """
+        limits = [self.draft.constant(f"{name}.{end}", np.asarray(end, np.int8)) for end in (-NARROW, NARROW)]
+        return self.draft.node("Clip", [name, *limits], f"{name}_narrow")
 
     def _read(self, x: Stored, step: np.floating | None = None) -> str:
         """The float value of integers, as the input of one kernel."""
@@ -283,15 +293,15 @@ def _weight_scale(weight: np.ndarray, axis: int) -> np.ndarray:
 
 def _span(x: Stored) -> Range:
     """What the integers of a tensor can hold."""
-    limits = np.iinfo(x.dtype)
+    low, high = (-NARROW, NARROW) if x.dtype is np.int8 else (0, 255)
     scale = float(x.scale.max())
-    return (int(limits.min) - x.zero) * scale, (int(limits.max) - x.zero) * scale
+    return (low - x.zero) * scale, (high - x.zero) * scale
 
 
 def step_and_zero(span: Range, dtype: Integer) -> tuple[np.ndarray, int]:
-    """How wide a level is and which one is 0. uint8: the whole span; int8: symmetric about 0."""
+    """How wide a level is and which one is 0. uint8: the whole span; int8: symmetric about 0, up to NARROW."""
     low, high = min(span[0], 0.0), max(span[1], 0.0)
     if dtype is np.int8:
-        return np.asarray(max(high, -low, 1e-8) / 127, np.float32), 0
+        return np.asarray(max(high, -low, 1e-8) / NARROW, np.float32), 0
     scale = max(high - low, 1e-8) / 255
     return np.asarray(scale, np.float32), round(-low / scale)

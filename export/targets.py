@@ -1,5 +1,6 @@
 """Builds the targets of an export, each into the folder; the manifest entry of each comes back, not yet verified."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from disasym.export.manifest import ONNX, PT2, Target
 from disasym.export.options import PLUGGED, ExportOptions
 from disasym.export.tensorrt_library import Flavour
 from disasym.export.to_onnx import OPSET
-from disasym.export.triton_server import write_plan_repository, write_repository
+from disasym.export.triton_server import VNNI_SERVER, write_plan_repository, write_repository
 from disasym.files import write_whole
 from disasym.model import DisAsymNet
 
@@ -51,8 +52,10 @@ def _onnx(job: Job) -> Target:
 def _triton_server(job: Job) -> Target:
     info, most = job.info, job.options.max_batch
     graph = _for_onnxruntime(job)
-    files = write_repository(job.folder, "triton-server", graph, info.height, info.width, info.outputs, most)
-    return _of_onnxruntime(job, files, most)
+    needs = VNNI_SERVER if info.precision == "int8" else ""
+    files = write_repository(job.folder, "triton-server", graph, info.height, info.width, info.outputs, most, needs)
+    target = _of_onnxruntime(job, files, most)
+    return dataclasses.replace(target, facts={**target.facts, "needs": needs}) if needs else target
 
 
 def _for_onnxruntime(job: Job) -> bytes:

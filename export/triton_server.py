@@ -18,13 +18,29 @@ ONNXRUNTIME = ['backend: "onnxruntime"']
 TENSORRT = ['platform: "tensorrt_plan"', 'instance_group [ { count: 1 kind: KIND_GPU profile: [ "0" ] } ]']
 
 
+# The server's onnxruntime backend hands no `session.x64quantprecision` on, which other engines set (docs/adr/0015).
+VNNI_SERVER = "int8 needs a server with VNNI or an ARM processor: on others its sums overflow and scores are wrong"
+
+
 def write_repository(
-    folder: Path, place: str, onnx: bytes, height: int, width: int, outputs: tuple[str, ...], max_batch: int
+    folder: Path,
+    place: str,
+    onnx: bytes,
+    height: int,
+    width: int,
+    outputs: tuple[str, ...],
+    max_batch: int,
+    needs: str = "",
 ) -> tuple[str, ...]:
-    """A repository for onnxruntime at `place` in an export folder; returns its files, the model first."""
+    """A repository for onnxruntime at `place` in an export folder; returns its files, the model first.
+
+    Args:
+        needs: what a server must have for it, written into the configuration as a comment.
+    """
     model, config = f"{place}/{MODEL}/1/model.onnx", f"{place}/{MODEL}/config.pbtxt"
     write_whole(folder / model, onnx)
-    write_whole(folder / config, config_pbtxt(height, width, outputs, max_batch, ONNXRUNTIME).encode())
+    head = f"# {needs}\n" if needs else ""
+    write_whole(folder / config, (head + config_pbtxt(height, width, outputs, max_batch, ONNXRUNTIME)).encode())
     return model, config
 
 

@@ -1,5 +1,6 @@
 """`disasym doctor`: what it says of a sound machine, and of models with a fault put into them."""
 
+import dataclasses
 import json
 import os
 import re
@@ -70,6 +71,18 @@ def test_the_screen_says_what_matters_in_few_lines(sound: Examination) -> None:
     assert len(text.splitlines()) <= 60
     assert max(map(len, text.splitlines())) <= 110
     assert max(map(len, screen(sound, width=60).splitlines())) <= 60
+
+
+def test_int8_on_a_processor_without_vnni_is_said_to_be_slower(
+    sound: Examination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("disasym.processor.platform.machine", lambda: "x86_64")
+    int8 = {**(sound.model.manifest or {}), "precision": "int8"}
+    for vnni in (False, True):
+        machine = dataclasses.replace(sound.machine, instructions={"AVX2": True, "AVX512-VNNI": vnni})
+        found = dataclasses.replace(sound, machine=machine, model=dataclasses.replace(sound.model, manifest=int8))
+        assert ("no VNNI here" in screen(found)) is not vnni
+        assert "no VNNI here" not in screen(dataclasses.replace(sound, machine=machine))
 
 
 def test_the_json_holds_the_documented_keys(sound: Examination) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from disasym import processor
 from disasym.doctor import examine, gpu, limited, machine
 from disasym.doctor.child import ask
 from disasym.doctor.gpu import Gpu, Gpus, Toolkit
@@ -162,6 +163,23 @@ def test_instruction_sets_are_read_from_the_flags(tmp_path: Path, line: str, hav
     found = machine.look(cpuinfo=tmp_path / "cpuinfo")
     assert found.processor == "One"
     assert {name for name, there in (found.instructions or {}).items() if there} == have
+
+
+@pytest.mark.parametrize(
+    ("flags", "machine", "lacks"),
+    [
+        ("flags : sse2 avx2", "x86_64", True),
+        ("flags : avx2 avx512f avx512bw avx512vl", "x86_64", True),
+        ("flags : avx2 avx512f avx512bw avx512vl avx512_vnni", "x86_64", False),
+        ("flags : avx2 avx_vnni", "x86_64", False),
+        ("", "AMD64", True),  # Windows says nothing: slower products rather than wrong ones
+        ("", "arm64", False),
+        ("Features : fp asimd", "aarch64", False),
+    ],
+)
+def test_a_processor_without_vnni_is_known(tmp_path: Path, flags: str, machine: str, lacks: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    assert processor.lacks_vnni(processor.instructions(processor.facts_of(tmp_path / "cpuinfo")), machine) is lacks
 
 
 def test_the_limits_of_a_container_are_read(tmp_path: Path) -> None:

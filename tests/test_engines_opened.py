@@ -1,5 +1,6 @@
 """What every engine refuses to open, with the same words; TensorRT's over a fake GPU."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from disasym.engines import EAGER, load
+from disasym.engines import EAGER, load, ort
 from disasym.errors import EngineError
 from disasym.export.manifest import MANIFEST, read_manifest
 from fake_cuda import VERSION, install
@@ -129,3 +130,14 @@ def test_what_was_built_for_another_version_or_gpu_is_refused(export: Path, name
     edit(export, rebuilt)
     with pytest.raises(EngineError, match=rf"the {name} engine cannot run here, {says}"):
         load(export, name, "cuda")
+
+
+@pytest.mark.parametrize(("have", "switched"), [({"AVX2": True}, True), ({"AVX2": True, "AVX-VNNI": True}, False)])
+def test_int8_sums_are_made_exact_where_the_processor_does_not(
+    monkeypatch: pytest.MonkeyPatch, have: dict[str, bool], switched: bool
+) -> None:
+    monkeypatch.setattr("disasym.processor.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(ort, "here", lambda: have)
+    options = ort.session_options(1)
+    with contextlib.nullcontext() if switched else pytest.raises(RuntimeError, match="precision"):
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"

@@ -9,12 +9,14 @@ import pytest
 from google.protobuf import text_format
 
 from disasym.engines import load
+from disasym.engines.base import EngineInfo
 from disasym.errors import InputError
 from disasym.export import ExportOptions, export, folder
 from disasym.export.manifest import ONNX, WEIGHTS, Parity, read_manifest
-from disasym.export.triton_server import ONNXRUNTIME, TENSORRT, config_pbtxt
+from disasym.export.targets import Job, build
+from disasym.export.triton_server import ONNXRUNTIME, TENSORRT, VNNI_SERVER, config_pbtxt
 from disasym.spec import OUTPUTS
-from networks import pairs_for
+from networks import lively, pairs_for
 
 CONFIG = "triton-server/disasym/config.pbtxt"
 SERVED = "triton-server/disasym/1/model.onnx"
@@ -80,3 +82,16 @@ def test_a_repository_holds_a_versioned_model_that_the_gate_has_run(
         with pytest.raises(InputError, match="a batch of 3 pairs is above the 2"):
             engine.run(pairs_for("small", 3))
         assert np.isfinite(engine.run(pairs_for("small", 2)).asymmetry).all()
+
+
+def test_an_int8_repository_says_which_processors_it_is_right_on(tmp_path: Path) -> None:
+    info = EngineInfo("small", 256, 128, "int8", "0" * 64, "cpu", None)
+    options = ExportOptions("int8", ("triton-server",), calibration_views=pairs_for("small", 1))
+    target = build(
+        "triton-server",
+        Job(folder=tmp_path, earlier=tmp_path, model=lively("small"), info=info, options=options, onnx=b"a graph"),
+    )
+    assert target.facts["needs"] == VNNI_SERVER
+    text = (tmp_path / CONFIG).read_text()
+    assert text.startswith(f"# {VNNI_SERVER}\n")
+    assert parsed(text).name == "disasym"

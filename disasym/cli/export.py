@@ -116,6 +116,9 @@ def export_command(
     click.echo(f"{out}: {', '.join(manifest.files)}")
     for line in described(manifest):
         click.echo(line)
+    for name, target in manifest.targets.items():
+        if "needs" in target.facts:
+            click.echo(f"{name}: {target.facts['needs']}", err=True)
 
 
 def precision_of(**asked: bool) -> str:

@@ -11,24 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from disasym.doctor.findings import Finding
+from disasym.processor import CPUINFO, facts_of, instructions
 
 LEAST_FREE = 2**30  # bytes: an export of the paper preset holds its 36 million float32 weights twice, some 290 MB
 OLDEST_PYTHON = (3, 11)
 CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own limits (cgroup v2)
-
-# What matters to this program → the flags of /proc/cpuinfo that it takes, all of them.
-INSTRUCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "x86": {
-        "AVX2": ("avx2",),
-        "AVX-512": ("avx512f", "avx512bw", "avx512vl"),
-        "AVX512-VNNI": ("avx512_vnni",),
-        "AVX-VNNI": ("avx_vnni",),
-        "AVX512-BF16": ("avx512_bf16",),
-        "AMX-INT8": ("amx_tile", "amx_int8"),
-        "AMX-BF16": ("amx_tile", "amx_bf16"),
-    },
-    "arm": {"NEON": ("asimd",), "DOTPROD": ("asimddp",), "I8MM": ("i8mm",), "BF16": ("bf16",), "SVE": ("sve",)},
-}
 
 
 @dataclass(frozen=True)
@@ -58,11 +45,9 @@ class Folder:
     problem: str = ""
 
 
-def look(
-    cpuinfo: Path = Path("/proc/cpuinfo"), meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP
-) -> Machine:
+def look(cpuinfo: Path = CPUINFO, meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> Machine:
     """What the operating system says; what it does not say is None."""
-    info, memory = _lines(cpuinfo), _lines(meminfo)
+    info, memory = facts_of(cpuinfo), facts_of(meminfo)
     return Machine(
         python=platform.python_version(),
         implementation=platform.python_implementation(),
@@ -76,15 +61,6 @@ def look(
         memory_available_bytes=_kibibytes(memory.get("MemAvailable")),
         memory_limit_bytes=_whole(_read(cgroup / "memory.max")),
     )
-
-
-def instructions(cpuinfo: dict[str, str]) -> dict[str, bool] | None:
-    """Which instruction sets of INSTRUCTIONS a processor has, by the `flags` or `Features` of /proc/cpuinfo."""
-    for key, family in (("flags", "x86"), ("Features", "arm")):
-        if key in cpuinfo:
-            flags = set(cpuinfo[key].split())
-            return {name: flags.issuperset(needed) for name, needed in INSTRUCTIONS[family].items()}
-    return None
 
 
 def temporary_folder() -> Folder:
@@ -144,16 +120,6 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def _lines(path: Path) -> dict[str, str]:
-    """`name : value` lines; of several processors the first."""
-    values: dict[str, str] = {}
-    for line in _read(path).splitlines():
-        name, separator, value = line.partition(":")
-        if separator:
-            values.setdefault(name.strip(), value.strip())
-    return values
 
 
 def _kibibytes(text: str | None) -> int | None:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from disasym.doctor import Examination
 from disasym.doctor.packages import BASE, Package
+from disasym.processor import lacks_vnni
 
 WIDEST = 110
 GOOD, PARTLY, ABSENT, WARNING, BAD = "good", "partly", "absent", "warning", "bad"
@@ -173,6 +174,9 @@ def _model(found: Examination) -> Iterator[Row]:
             "manifest",
             Text.assemble(f"{model.manifest['preset']}, {size}, {model.manifest['precision']}", made),
         )
+        if model.manifest["precision"] == "int8" and lacks_vnni(found.machine.instructions):
+            slow = "no VNNI here: the same scores, slower; float32 may be as fast (disasym bench)"
+            yield PARTLY, "int8", Text(slow)
     if model.hashes:
         wrong = [name for name, right in model.hashes.items() if not right]
         right = f"SHA-256 right: {', '.join(name for name in model.hashes if name not in wrong)}"
