@@ -14,41 +14,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.pipeline import TINY, archive, looks_of, where
 from benchmarks.pipeline_stages import whole
-from disasym.engines.base import Engine, EngineInfo
 from disasym.files import write_whole
-from disasym.infer import InferOptions
-from disasym.infer.run import infer_with
-from disasym.spec import Array, output_shapes
 
 SIZES = (100, 500, 5000)  # pairs
 MIB = 2**20
-
-
-class Zeros(Engine):
-    """Answers 0 to everything."""
-
-    name = "zeros"
-
-    def __init__(self) -> None:
-        super().__init__(EngineInfo("small", 256, 128, "fp32", "0" * 64, "cpu", None))
-
-    def _infer(self, views: Array) -> dict[str, Array]:
-        shapes = output_shapes(len(views), self.info.height, self.info.width)
-        return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-
-    def _release(self) -> None:
-        pass
 
 
 def measure(pairs: int, work: Path) -> dict[str, Any]:
     """One size, in a process of its own."""
     folder = archive(work, "explicit", pairs // 2, *TINY)
     with tempfile.TemporaryDirectory(prefix="disasym-memory-") as out:
-        command = [sys.executable, "-m", "benchmarks.memory", "--work", str(work), "--run", str(folder), out]
+        command = [sys.executable, "-m", "benchmarks.zeros", str(folder), out]
         run = whole(command, Path(out), pairs)
     peak = round(run.peak / MIB, 1)
     print(f"{pairs:6d} pairs: peak {peak} MiB, {run.seconds:.0f} s", flush=True)
@@ -58,12 +36,7 @@ def measure(pairs: int, work: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for archives; kept")
-    parser.add_argument("--run", type=Path, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.run:
-        source, out = arguments.run
-        infer_with(Zeros(), InferOptions(source, out, write=("scores", "html"), quiet=True, workers=2))
-        return
     sizes = {pairs: measure(pairs, arguments.work) for pairs in SIZES}
     most, least = max(SIZES), min(SIZES)
     grown = (sizes[most]["peak_mib"] - sizes[least]["peak_mib"]) * 1024 / (most - least)

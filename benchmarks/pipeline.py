@@ -38,8 +38,8 @@ class Case:
 
 
 CASES = (
-    Case("decode-bound", "demonstration", "j2k", 40, 4),
-    Case("engine-bound", "paper", "htj2k", 10, 1),
+    Case("decode-bound", "demonstration", "j2k", 160, 4),
+    Case("engine-bound", "paper", "htj2k", 20, 1),
     Case("uncompressed", "demonstration", "explicit", 60, 4),
     Case("jpeg lossless", "demonstration", "jpeg-lossless", 60, 4),
     Case("htj2k", "demonstration", "htj2k", 60, 4),

@@ -21,7 +21,9 @@ __all__ = ["DEVICES", "ENGINES", "Engine", "EngineInfo", "load", "obstacle", "op
 DEVICES = ("cpu", "cuda")
 
 
-def load(model: Path, engine: str = "auto", device: str = "cpu", threads: int | None = None) -> Engine:
+def load(
+    model: Path, engine: str = "auto", device: str = "cpu", threads: int | None = None, shared: bool = False
+) -> Engine:
     """Open a model.
 
     Args:
@@ -31,6 +33,8 @@ def load(model: Path, engine: str = "auto", device: str = "cpu", threads: int | 
         device: "cpu" or "cuda".
         threads: processor threads of one run; None means every core that this process may use for onnxruntime, and
             PyTorch's own choice for eager. TensorRT needs none.
+        shared: other threads of this process need the cores too, so that an engine's threads must not spin on them
+            while they wait. An engine that has the cores for itself is faster without (docs/log.md).
 
     Raises:
         EngineError: no such model or engine, a file whose SHA-256 is not the manifest's, an unsuitable device, or an
@@ -43,7 +47,7 @@ def load(model: Path, engine: str = "auto", device: str = "cpu", threads: int | 
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
     if model.is_dir():
-        return open_export(model, read_manifest(model), engine, device, threads)
+        return open_export(model, read_manifest(model), engine, device, threads, shared)
     if model.is_file() and model.suffix == ".safetensors":
         return _from_weights(model, engine, device, threads)
     raise EngineError(f"no model at {model}: give an export folder or a .safetensors file")
@@ -53,12 +57,14 @@ def load(model: Path, engine: str = "auto", device: str = "cpu", threads: int | 
 class Backend:
     """How one engine is opened."""
 
-    open: Callable[[Path, EngineInfo, Target, int | None], Engine]
+    open: Callable[[Path, EngineInfo, Target, int | None, bool], Engine]
     devices: Callable[[Target], tuple[str, ...]]  # where this target can run, the best first
     problem: Callable[[Target, str], str]  # why this target cannot run on this device here, "" if it can
 
 
-def open_export(folder: Path, manifest: Manifest, engine: str, device: str, threads: int | None = None) -> Engine:
+def open_export(
+    folder: Path, manifest: Manifest, engine: str, device: str, threads: int | None = None, shared: bool = False
+) -> Engine:
     """`load` for an export whose manifest was read."""
     targets = {"eager": EAGER}
     for target in manifest.targets.values():
@@ -66,11 +72,18 @@ def open_export(folder: Path, manifest: Manifest, engine: str, device: str, thre
             targets.setdefault(target.engine, target)  # two targets may run on one engine: the first
     named = [name for name in ENGINES if name in targets]
     available = [name for name in named if device in ENGINES[name].devices(targets[name])]
-    return open_target(folder, manifest, targets[_chosen(engine, available, named, folder, device)], device, threads)
+    target = targets[_chosen(engine, available, named, folder, device)]
+    return open_target(folder, manifest, target, device, threads, shared=shared)
 
 
 def open_target(
-    folder: Path, manifest: Manifest, target: Target, device: str, threads: int | None = None, unverified: bool = False
+    folder: Path,
+    manifest: Manifest,
+    target: Target,
+    device: str,
+    threads: int | None = None,
+    unverified: bool = False,
+    shared: bool = False,
 ) -> Engine:
     """Open one target; with `unverified` even if the parity gate found that it differs, to measure it again."""
     if not unverified and isinstance(target.parity, Parity) and target.parity.beyond():
@@ -78,7 +91,7 @@ def open_target(
     for file in target.files:
         checked_file(folder, manifest, file)
     backend = ENGINES[target.engine]
-    return backend.open(folder / target.files[0], _info(manifest, target, device), target, threads)
+    return backend.open(folder / target.files[0], _info(manifest, target, device), target, threads, shared)
 
 
 def obstacle(target: Target) -> tuple[str, str]:
@@ -90,25 +103,25 @@ def obstacle(target: Target) -> tuple[str, str]:
     return next(((device, "") for device, problem in problems.items() if not problem), next(iter(problems.items())))
 
 
-def _open_onnxruntime(file: Path, info: EngineInfo, _: Target, threads: int | None) -> Engine:
+def _open_onnxruntime(file: Path, info: EngineInfo, _: Target, threads: int | None, shared: bool) -> Engine:
     from disasym.engines.ort import OrtEngine
 
-    return OrtEngine(file, info, threads)
+    return OrtEngine(file, info, threads, shared)
 
 
-def _open_eager(file: Path, info: EngineInfo, _: Target, threads: int | None) -> Engine:
+def _open_eager(file: Path, info: EngineInfo, _: Target, threads: int | None, __: bool) -> Engine:
     from disasym.engines.eager import EagerEngine
 
     return EagerEngine(file, info, threads)
 
 
-def _open_aotinductor(file: Path, info: EngineInfo, target: Target, threads: int | None) -> Engine:
+def _open_aotinductor(file: Path, info: EngineInfo, target: Target, threads: int | None, _: bool) -> Engine:
     from disasym.engines.aoti import AotiEngine
 
     return AotiEngine(file, info, target, threads)
 
 
-def _open_tensorrt(file: Path, info: EngineInfo, target: Target, _: int | None) -> Engine:
+def _open_tensorrt(file: Path, info: EngineInfo, target: Target, _: int | None, __: bool) -> Engine:
     from disasym.engines.trt import TrtEngine
 
     return TrtEngine(file, info, target)
@@ -164,7 +177,7 @@ def _from_weights(weights: Path, engine: str, device: str, threads: int | None) 
     _chosen(engine, ["eager"], ["eager"], weights, device)
     from disasym.engines.eager import describe
 
-    return _open_eager(weights, describe(weights, device), EAGER, threads)
+    return _open_eager(weights, describe(weights, device), EAGER, threads, False)
 
 
 def _chosen(engine: str, available: list[str], elsewhere: list[str], model: Path, device: str) -> str:

@@ -23,8 +23,8 @@ class OrtEngine(Engine):
 
     name = "onnxruntime"
 
-    def __init__(self, file: Path, info: EngineInfo, threads: int | None = None) -> None:
-        """Open a file whose hash was checked.
+    def __init__(self, file: Path, info: EngineInfo, threads: int | None = None, shared: bool = False) -> None:
+        """Open a file whose hash was checked. `shared`: see `engines.load`.
 
         Raises:
             MissingExtraError: device "cuda" with an onnxruntime that was built without it.
@@ -36,7 +36,7 @@ class OrtEngine(Engine):
                 f"{file} computes in bf16, for which onnxruntime has no kernels on CPUs: ask for device 'cuda', or"
                 " export it with another precision"
             )
-        self._session: Any = _session(file, info.device, threads or usable_cores())
+        self._session: Any = _session(file, info.device, threads or usable_cores(), shared)
         _check_graph(file, self._session, info)
 
     def _infer(self, views: Array) -> dict[str, Array]:
@@ -68,7 +68,7 @@ def cuda_problem() -> str:
     return "" if provider in onnxruntime.get_available_providers() else "no GPU that this onnxruntime can use"
 
 
-def session_options(threads: int) -> Any:
+def session_options(threads: int, shared: bool = False) -> Any:
     """How each session is opened, here and wherever an export measures: repeatable, and exact in int8."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
@@ -76,18 +76,19 @@ def session_options(threads: int) -> Any:
     options.use_deterministic_compute = True
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1  # the graph is a chain
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if shared else "1")
     if lacks_vnni(here()):  # int8 weights become uint8, whose kernels add in 32 bits; it would cost others a third
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 
-def _session(file: Path, device: str, threads: int) -> Any:
+def _session(file: Path, device: str, threads: int, shared: bool) -> Any:
     provider = PROVIDERS[device]
     if provider[0] not in onnxruntime.get_available_providers():
         swap = "pip uninstall onnxruntime, then pip install onnxruntime-gpu, for both are one module"
         raise MissingExtraError(f"device {device!r} with the onnxruntime engine", "onnxruntime-gpu", "", swap)
     try:
-        session = onnxruntime.InferenceSession(file, session_options(threads), providers=[provider])
+        session = onnxruntime.InferenceSession(file, session_options(threads, shared), providers=[provider])
     except Exception as error:  # its exceptions share no base class
         raise EngineError(
             f"onnxruntime {onnxruntime.__version__} cannot open {file}: {error}; it must be 1.23 or newer"

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from again import contents, scored
 from dicom_files import breast, view_code, write_mammogram
+from disasym.engines import load
 from disasym.errors import InputError
+from disasym.infer import InferOptions, default_model, run
 from disasym.infer.guess import Guesses
 from exams import COLUMNS, ROWS, FakeEngine, rows_of, write_exam
 from hot import HotEngine
@@ -166,3 +168,22 @@ def test_a_trace_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     write_exam(tmp_path / "in", "a")
     with pytest.raises(InputError, match="the trace cannot be written"):
         scored(tmp_path / "in", tmp_path / "out", trace=tmp_path / "nowhere" / "trace.json")
+
+
+def test_the_threads_of_an_engine_do_not_spin_where_films_are_decoded_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The option is read back from the session; answers are the same to the bit."""
+    opened: list[Any] = []
+    monkeypatch.setattr(run, "infer_with", lambda engine, _: opened.append(spinning(engine)))
+    run.infer(InferOptions(tmp_path, tmp_path / "out", quiet=True))
+    assert opened == ["0"]
+    with load(default_model()) as alone, load(default_model(), shared=True) as beside:
+        views = np.random.default_rng(0).random((1, 2, alone.info.height, alone.info.width), np.float32)
+        assert spinning(alone) == "1"
+        for one, other in zip(alone.run(views).named().values(), beside.run(views).named().values(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def spinning(engine: Any) -> str:
+    return str(engine._session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning"))

@@ -92,7 +92,8 @@ def infer(options: InferOptions) -> Summary:
             is asked for cannot be made of this model or this source.
         ManifestError, EngineError, MissingExtraError, CheckpointError: see `read_manifest` and `engines.load`.
     """
-    with load(options.model or default_model(), options.engine, options.device, options.threads) as engine:
+    model = options.model or default_model()
+    with load(model, options.engine, options.device, options.threads, True) as engine:  # films are decoded beside it
         return infer_with(engine, options)
 
 
