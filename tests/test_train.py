@@ -152,6 +152,17 @@ def test_the_store_gives_what_preprocessing_gives(options: TrainOptions) -> None
         assert ((views == 0) == (load_pair(pair, 64, 32) == 0)).all()
 
 
+def test_pixels_of_another_preprocessing_are_not_taken_from_the_store(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = read_manifest(options.manifests[0]).pairs[0]
+    store = PairStore(options.out / "cache", 64, 32)
+    store.views(pair)
+    monkeypatch.setattr("disasym.train.dataset.PREPROCESSING", "of tomorrow")
+    store.views(pair)
+    assert len(list(store.folder.glob("*.npy"))) == 2
+
+
 def test_a_run_leaves_weights_a_table_a_split_and_events(options: TrainOptions) -> None:
     result = train(options)
     assert load_model(result.weights).config == TINY

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from disasym import __version__
 from disasym.data.augment import augment
 from disasym.data.manifest import PairRow, load_pair
 from disasym.data.synthesis import synthesise
 from disasym.data.tumours import TumourBank
 from disasym.errors import InputError
+from disasym.preprocess import PREPROCESSING
 from disasym.spec import Array
 from disasym.train.processes import Processes
 
@@ -23,9 +23,9 @@ from disasym.train.processes import Processes
 class PairStore:
     """`load_pair`, remembered as 16-bit .npy files named after what went in.
 
-    A file's name is the hash of disasym's version, both paths, sizes and modification times, the pixel aspects and
-    the shape, so a changed image or another preprocessing is computed anew. 16 bits keep values to 8e-6 and the
-    background at exactly 0.
+    A file's name is the hash of the preprocessing's number, both paths, sizes and modification times, the pixel
+    aspects and the shape, so a changed image or another preprocessing is computed anew. 16 bits keep values to 8e-6
+    and the background at exactly 0.
     """
 
     def __init__(self, folder: Path, height: int, width: int) -> None:
@@ -45,7 +45,7 @@ class PairStore:
         return views
 
     def _key(self, pair: PairRow) -> str:
-        parts: list[object] = [__version__, self.height, self.width]
+        parts: list[object] = [PREPROCESSING, self.height, self.width]
         for row in (pair.right, pair.left):
             stat = row.path.stat()
             parts += [row.path.resolve(), stat.st_size, stat.st_mtime_ns, row.pixel_aspect]
