@@ -22,7 +22,7 @@ DEVICES = ("cpu", "cuda")
 
 
 def load(
-    model: Path, engine: str = "auto", device: str = "cpu", threads: int | None = None, shared: bool = False
+    model: Path, engine: str = "auto", device: str = "cpu", threads: int | None = None, *, shared: bool = False
 ) -> Engine:
     """Open a model.
 

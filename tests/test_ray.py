@@ -120,7 +120,7 @@ def test_batches_that_do_not_fit_on_a_machine_are_told_to_who_started_the_run(
 ) -> None:
     write_exam(tmp_path, "one")
     write_exam(tmp_path, "two", seed=1)
-    monkeypatch.setattr("disasym.infer.ray_stages.load", lambda *_: FakeEngine(most=1))
+    monkeypatch.setattr("disasym.infer.ray_stages.load", lambda *_, **__: FakeEngine(most=1))
     model = Model(tmp_path, "auto", "cpu", 1)
     block = through(load_block, block_of(items_of(find_work(tmp_path).jobs)), height=64, width=32)
     ended = list(unpacked(through(ScoreBlock(model, 2, look(model)), block)))

@@ -135,7 +135,7 @@ class ScoreBlock:
         Raises:
             EngineError: it is not the one that this run began with.
         """
-        engine = load(model.path, model.engine, model.device, model.threads, True)
+        engine = load(model.path, model.engine, model.device, model.threads, shared=True)
         here = Opened(socket.gethostname(), __version__, engine.name, engine.info, "")
         if here.identity != wanted.identity:
             raise EngineError(differ(wanted, here))

@@ -93,7 +93,8 @@ def infer(options: InferOptions) -> Summary:
         ManifestError, EngineError, MissingExtraError, CheckpointError: see `read_manifest` and `engines.load`.
     """
     model = options.model or default_model()
-    with load(model, options.engine, options.device, options.threads, True) as engine:  # films are decoded beside it
+    # shared: films are decoded beside it
+    with load(model, options.engine, options.device, options.threads, shared=True) as engine:
         return infer_with(engine, options)
 
 

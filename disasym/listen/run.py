@@ -52,7 +52,7 @@ def listen(
         stack.enter_context(_pynetdicom_configured())
         tls = None if options.tls is None else (options.tls.server(), options.tls.client())
         model = options.model or default_model()
-        engine = stack.enter_context(load(model, options.engine, options.device, options.threads, True))
+        engine = stack.enter_context(load(model, options.engine, options.device, options.threads, shared=True))
         wanted(options.written, engine, model)
         stack.enter_context(only_run(options.out))
         book = Book(options.out)
