@@ -12,24 +12,11 @@ import numpy as np
 import onnx
 
 from disasym.export.graph import Draft, Graph, attribute, attributes
+from disasym.export.int8_scale import NARROW, Integer, Range, Stored, span_of, step_and_zero, weight_scale
 from disasym.export.int8_shape import group
 
-Range = tuple[float, float]
-Integer = type[np.uint8] | type[np.int8]
 MOVES = {"Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "MaxPool", "Concat", "Mul"}
 FEWEST = 8  # a product with fewer columns is not worth quantising its input for
-NARROW = 64  # largest |integer| of an int8 activation: two products with uint8, 2·255·64, stay below 2¹⁵ (`_narrow`)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor's integers: value = (integer − zero) · scale."""
-
-    name: str
-    scale: np.ndarray  # float32; [] or, along the last axis or that of channels, [C]
-    zero: int
-    dtype: Integer
-    only: bool  # nobody may read the float tensor any more: it was the output of a fused kernel
 
 
 def to_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], keep: Collection[str] = ()) -> onnx.ModelProto:
@@ -133,7 +120,7 @@ class _Writer:
             self._close(out)
 
     def _weight(self, layer: str, weight: np.ndarray, axis: int) -> str:
-        scale = _weight_scale(weight, axis)
+        scale = weight_scale(weight, axis)
         along = scale.reshape([-1 if at == axis else 1 for at in range(weight.ndim)])
         integers = np.clip(np.rint(weight / along), -127, 127).astype(np.int8)
         names = (f"{layer}.int8", f"{layer}.int8.scale", f"{layer}.int8.zero")
@@ -142,7 +129,7 @@ class _Writer:
         return self.draft.node("DequantizeLinear", list(names), f"{layer}.weight.dequantised", axis=axis)
 
     def _bias(self, node: onnx.NodeProto, weight: np.ndarray, axis: int, step: np.floating) -> str:
-        scale = (_weight_scale(weight, axis) * step).astype(np.float32)
+        scale = (weight_scale(weight, axis) * step).astype(np.float32)
         most = 2.0**31 - 2**8  # the largest float32 below the limit of int32
         integers = np.clip(np.rint(self.graph.weights[node.input[2]] / scale), -most, most).astype(np.int32)
         names = (f"{node.name}.bias.int32", f"{node.name}.bias.scale")
@@ -230,7 +217,7 @@ class _Writer:
             scale = np.repeat(np.array([part.scale for part in parts], np.float32), sizes)
             return Stored(out, scale, parts[0].zero, dtype, only)
         joined = self.draft.node("Concat", [self._read(part) for part in parts], f"{node.output[0]}_joined", **options)
-        spans = [_span(part) for part in parts]
+        spans = [span_of(part) for part in parts]
         whole = (min(low for low, _ in spans), max(high for _, high in spans))
         return self._quantise(joined, whole, dtype, only, stem=node.output[0])
 
@@ -282,26 +269,3 @@ class _Writer:
             self.draft.constant(f"{stem}.scale", np.asarray(scale, np.float32)),
             self.draft.constant(f"{stem}.zero", np.asarray(zero, dtype)),
         ]
-
-
-def _weight_scale(weight: np.ndarray, axis: int) -> np.ndarray:
-    """One scale a channel; a channel of zeros gets 1, and none is so small that its bias overflows int32."""
-    others = tuple(at for at in range(weight.ndim) if at != axis)
-    largest = np.abs(weight).max(others)
-    return np.where(largest > 0, np.maximum(largest, 1e-6) / 127, 1).astype(np.float32)
-
-
-def _span(x: Stored) -> Range:
-    """What the integers of a tensor can hold."""
-    low, high = (-NARROW, NARROW) if x.dtype is np.int8 else (0, 255)
-    scale = float(x.scale.max())
-    return (low - x.zero) * scale, (high - x.zero) * scale
-
-
-def step_and_zero(span: Range, dtype: Integer) -> tuple[np.ndarray, int]:
-    """How wide a level is and which one is 0. uint8: the whole span; int8: symmetric about 0, up to NARROW."""
-    low, high = min(span[0], 0.0), max(span[1], 0.0)
-    if dtype is np.int8:
-        return np.asarray(max(high, -low, 1e-8) / NARROW, np.float32), 0
-    scale = max(high - low, 1e-8) / 255
-    return np.asarray(scale, np.float32), round(-low / scale)

@@ -15,7 +15,8 @@ from disasym.engines.ort import session_options
 from disasym.errors import InputError
 from disasym.export.calibration import BINS, Histogram, ranges
 from disasym.export.graph import Graph, attribute
-from disasym.export.int8_qdq import integer_layers, plan, step_and_zero, to_qdq
+from disasym.export.int8_qdq import integer_layers, plan, to_qdq
+from disasym.export.int8_scale import step_and_zero
 from disasym.export.int8_shape import group, shape_for_int8
 from disasym.export.prune import prune
 from disasym.export.quantise import SCORES, TOLERANCE, Quantised, quantise
