@@ -96,7 +96,7 @@ def measured(case: Case, work: Path, model: Path, seconds: float) -> dict[str, A
 
 
 def row_of(case: Case, stages: Alone, run: Run) -> dict[str, Any]:
-    """Rates in exams a second. `steady`: without the start, from the first row to the end."""
+    """Rates in exams a second, from the start of the command to its end."""
     rate = case.exams / run.seconds
     return {
         "kind": "pipeline",
@@ -105,7 +105,6 @@ def row_of(case: Case, stages: Alone, run: Run) -> dict[str, Any]:
         "min_of_load_and_engine": stages.slowest,
         "sharing_the_cores": stages.shared,
         "exams_per_second": rate,
-        "steady": (case.exams - case.batch / 2) / (run.seconds - run.first_row),
         "of_min": rate / stages.slowest,
         "of_sharing": rate / stages.shared,
         "seconds": run.seconds,

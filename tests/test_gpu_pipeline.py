@@ -34,7 +34,7 @@ sys.meta_path.insert(0, Blocker())
 def row(syntax: str, rate: float, **others: Any) -> dict[str, Any]:
     return {
         "syntax": syntax, "engine": "tensorrt-rtx", "model": "fp16", "device": "cuda", "dry": False,
-        "exams_per_second": rate, "steady": rate * 1.05, "min_of_load_and_engine": 40.0, "machine": {"cores": 16},
+        "exams_per_second": rate, "min_of_load_and_engine": 40.0, "machine": {"cores": 16},
         **others,
     }  # fmt: skip
 

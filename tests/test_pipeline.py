@@ -34,7 +34,6 @@ def test_a_row_says_what_was_reached_of_both_bounds() -> None:
     row = row_of(CASE, STAGES, run)
     assert (row["exams_per_second"], row["of_min"]) == (1, 0.5)
     assert row["of_sharing"] == pytest.approx(0.01 + 0.5 + 1 / 3 + 0.02)
-    assert row["steady"] == 1.0  # ten exams in the ten seconds after the first batch
     assert row["core_seconds"] == pytest.approx(1.9)
     assert row["in_the_stages"] == pytest.approx(0.9 / 1.9)
     assert row["peak_bytes"] == 9
