@@ -9,7 +9,7 @@ from typing import Literal
 from disasym.engines import obstacle, open_export, open_target
 from disasym.errors import EngineError
 from disasym.export import parity
-from disasym.export.manifest import Manifest, Parity, read_manifest, write_manifest
+from disasym.export.manifest import Manifest, Parity, checked_file, read_manifest, write_manifest
 from disasym.spec import Array, check_views
 
 Compare = Callable[..., Parity]
@@ -31,8 +31,8 @@ class Verified:
 def verify(folder: Path, views: Array | None = None) -> list[Verified]:
     """Compare each target that can run here with the weights beside it, and write what was found into the manifest.
 
-    A target that cannot run here, or fails, keeps what the manifest says of it. `disasym.engines.load` refuses a
-    target that was found to differ.
+    A target that cannot run here, or fails, keeps what the manifest says of it; one whose files are damaged fails
+    wherever it is. `disasym.engines.load` refuses a target that was found to differ.
 
     Args:
         views: real pairs, float32 [n, 2, H, W]; None means synthetic pairs.
@@ -63,6 +63,8 @@ def with_parity(manifest: Manifest, found: "dict[str, Parity] | dict[str, Parity
 
 def _one(folder: Path, manifest: Manifest, name: str, views: Array | None) -> Verified:
     try:
+        for file in manifest.targets[name].files:  # also of a target that cannot run here
+            checked_file(folder, manifest, file)
         found = run(folder, manifest, name, views, parity.compare)
     except (EngineError, MemoryError) as error:
         return Verified(name, "failed", str(error))

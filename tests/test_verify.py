@@ -11,6 +11,7 @@ from disasym.errors import EngineError, InputError
 from disasym.export.manifest import MANIFEST, ONNX, WEIGHTS, Parity, read_manifest, write_manifest
 from disasym.export.verify import verify
 from disasym.files import sha256_of
+from fake_plans import with_plan
 from networks import pairs_for
 from test_cli import disasym
 from test_parity import perturbed
@@ -66,6 +67,18 @@ def test_a_damaged_target_fails_and_what_was_measured_before_stays(copied: Path)
     assert found.verdict == "failed"
     assert "is damaged" in str(found.parity)
     assert (copied / MANIFEST).read_bytes() == before
+
+
+def test_an_engine_that_cannot_run_here_is_still_looked_at(small_export: Path, tmp_path: Path) -> None:
+    folder = with_plan(small_export, tmp_path / "export", "tensorrt-rtx")  # its ONNX file stands in for the engine
+    (found,) = verify(folder)
+    assert (found.verdict, found.bad) == ("not run", False)
+    content = bytearray((folder / ONNX).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / ONNX).write_bytes(content)
+    (found,) = verify(folder)
+    assert (found.verdict, found.bad) == ("failed", True)
+    assert "is damaged" in str(found.parity)
 
 
 def test_damaged_weights_leave_nothing_to_compare_with(copied: Path) -> None:

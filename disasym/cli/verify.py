@@ -31,8 +31,8 @@ def verify_command(context: click.Context, model: Path, pairs: Path | None) -> N
 
     MODEL is a folder of `disasym export`. Each target that can run here is run against PyTorch, by the same gate and
     tolerances as in `disasym export`, and its manifest.json then says what was measured. A target that cannot run
-    here keeps what its manifest says. One that differs is never opened again until it agrees. Needs PyTorch:
-    pip install 'disasym[train]'.
+    here keeps what its manifest says, unless its files are damaged. One that differs is never opened again until it
+    agrees. Needs PyTorch: pip install 'disasym[train]'.
     """
     from disasym.cli.export import told
     from disasym.cli.sources import real_pairs
