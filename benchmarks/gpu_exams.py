@@ -22,6 +22,7 @@ from disasym.export.parity import synthetic_pairs
 
 LINES = "pipeline.jsonl"
 EXAMS = 480  # of a syntax: 15 s at the rate aimed at
+LARGE = {"explicit": 160}  # exams of a syntax whose films take 27 MB each, where 480 would fill 52 GB of disk
 BATCH = 32
 TARGET, CORES, EFFICIENCY = 31.0, 16, 0.9
 CLOSE = 0.01  # of a score between engines: the table of an export's gate allows fp16 as much
@@ -36,7 +37,8 @@ def films(named: Path | None, part: Part) -> None:
 
 def _films(named: Path | None, part: Part, syntax: str) -> str:
     plates, pictures = _plates(named, dry=part.dry)
-    made = make_archive(part.work / "films" / syntax, plates, 3 if part.dry else EXAMS, (syntax,))
+    exams = 3 if part.dry else LARGE.get(syntax, EXAMS)
+    made = make_archive(part.work / "films" / syntax, plates, exams, (syntax,))
     (part.work / "films" / f"{syntax}.json").write_text(
         json.dumps({"exams": made.exams, "bytes": made.bytes, "pictures": pictures})
     )
@@ -107,13 +109,13 @@ def _agree(part: Part) -> str:
     found = {out.name: _scores(out) for out in sorted((part.work / "out").glob("*")) if (out / "results.csv").is_file()}
     if len(found) < 2:
         raise Prevented(f"{len(found)} runs: nothing to compare")
-    (first, reference), *others = found.items()
+    first, reference = max(found.items(), key=lambda run: len(run[1]))  # fewer exams are the first of more
     worst = 0.0
-    for name, scores in others:
-        require(scores.keys() == reference.keys(), f"{name} and {first} have other pairs")
+    for name, scores in found.items():
+        require(scores.keys() <= reference.keys(), f"{name} has pairs that {first} has not")
         worst = max(worst, max(float(np.abs(scores[pair] - reference[pair]).max()) for pair in scores))
     require(worst <= CLOSE, f"a score differs by {worst:.3g} between two runs, at most {CLOSE:g} is accepted")
-    return f"{len(found)} runs of {len(reference)} pairs, scores at most {worst:.1e} apart"
+    return f"{len(found)} runs of up to {len(reference)} pairs, scores at most {worst:.1e} apart"
 
 
 def _scores(out: Path) -> dict[str, Any]:

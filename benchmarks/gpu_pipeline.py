@@ -64,7 +64,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     options = parser(MODULE, (__doc__ or "").split("\n")[0], SECONDS)
     options.add_argument("--films", type=Path, metavar="FILE", help="pictures, as benchmarks.gpu_carry writes them")
-    with_work(options, 20)
+    with_work(options, 55)
     return options.parse_args()
 
 

@@ -87,7 +87,7 @@ def run(program: Program, stages: list[Stage], arguments: argparse.Namespace) ->
 
 
 def _only(stage: Stage, wanted: list[str] | None) -> Stage:
-    parts = tuple(part for part in stage.parts if not wanted or part.split()[0] in wanted)
+    parts = tuple(part for part in stage.parts if not wanted or part in wanted or part.split()[0] in wanted)
     return Stage(parts, stage.weight, stage.least, stage.correctness)
 
 
@@ -196,7 +196,7 @@ def parser(module: str, description: str, seconds: float) -> argparse.ArgumentPa
     found = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     found.add_argument("--out", type=Path, required=True, help="empty folder for all results")
     found.add_argument("--seconds", type=float, default=seconds, help="what does not fit is cut, and said so")
-    found.add_argument("--only", nargs="+", metavar="PART", help="these parts alone, by their first word")
+    found.add_argument("--only", nargs="+", metavar="PART", help="these parts alone, by their first word or in full")
     found.add_argument("--commit", help="what is measured, where git cannot say")
     found.add_argument("--dry-run", action="store_true", help="tiny and interpreted on a CPU; measures nothing")
     found.add_argument("--part", help=argparse.SUPPRESS)

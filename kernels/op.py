@@ -23,6 +23,11 @@ INTERPRETED = not isinstance(attention_forward, JITFunction)
 _register: Any = custom_op if INTERPRETED else triton_op
 
 
+def _launchable(kernel: Any) -> Any:
+    """PyTorch 2.11 refuses to wrap an interpreted kernel, later ones return it as it is."""
+    return kernel if INTERPRETED else wrap_triton(kernel)
+
+
 @_register("disasym::bilateral_attention", mutates_args=())  # type: ignore[untyped-decorator]
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """[SA; CA] and the log-sum-exp that the backward pass needs.
@@ -54,7 +59,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, scale: float, tile: Tile) -> tuple[
     batch, _, tokens, heads, dim = q.shape
     out, lse = _empty(q)
     with _on(q.device):
-        wrap_triton(attention_forward)[(_programs(tokens, tile.rows // 2) * 2 * batch * heads,)](
+        _launchable(attention_forward)[(_programs(tokens, tile.rows // 2) * 2 * batch * heads,)](
             q, k, v, out, lse, tokens, heads, scale * math.log2(math.e), *q.stride(), *k.stride(), *v.stride(),
             DIM=dim, ROWS=tile.rows, COLUMNS=tile.columns, EVEN=tokens % tile.columns == 0,
             num_warps=tile.warps, num_stages=tile.stages,
@@ -69,7 +74,7 @@ def backward_queries(
     batch, _, tokens, heads, dim = q.shape
     dq, delta = torch.empty_like(q, memory_format=torch.contiguous_format), torch.empty_like(lse)
     with _on(q.device):
-        wrap_triton(attention_backward_queries)[(_programs(tokens, tile.rows // 2) * batch * heads,)](
+        _launchable(attention_backward_queries)[(_programs(tokens, tile.rows // 2) * batch * heads,)](
             q, k, v, out, grad, lse, delta, dq, tokens, heads, scale, scale * math.log2(math.e),
             *q.stride(), *k.stride(), *v.stride(),
             DIM=dim, ROWS=tile.rows, COLUMNS=tile.columns, EVEN=tokens % tile.columns == 0,
@@ -85,7 +90,7 @@ def backward_keys(
     batch, _, tokens, heads, dim = q.shape
     dk, dv = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (k, v))
     with _on(q.device):
-        wrap_triton(attention_backward_keys)[(_programs(tokens, tile.columns) * 2 * batch * heads,)](
+        _launchable(attention_backward_keys)[(_programs(tokens, tile.columns) * 2 * batch * heads,)](
             q, k, v, grad, lse, delta, dk, dv, tokens, heads, scale, scale * math.log2(math.e),
             *q.stride(), *k.stride(), *v.stride(),
             DIM=dim, ROWS=tile.rows, COLUMNS=tile.columns, EVEN=tokens % (tile.rows // 2) == 0,

@@ -107,7 +107,7 @@ def test_a_dry_run_needs_no_package_that_is_not_carried_and_claims_no_speed(root
         ("cpu", True, 3, "synthetic")
     }
     (agreed,) = (record["detail"] for record in records if record["part"] == "agree")
-    assert agreed.startswith("2 runs of 6 pairs")
+    assert agreed.startswith("2 runs of up to 6 pairs")
     assert "NOT MEASURED" in result.stdout
     assert {path.name for path in out.iterdir()} <= set(gpu_pipeline.OWN)
     assert len((out / "summary.txt").read_text().splitlines()) <= 60

@@ -120,6 +120,11 @@ def test_a_stage_whose_share_is_too_small_is_said_not_to_be_begun(program: Progr
     assert only.detail.startswith("not begun")
 
 
+def test_a_part_may_be_named_in_full(program: Program, out: Path) -> None:
+    run(program, [stage("good 1", "good 2")], arguments(out, 300, only=["good 2"]))
+    assert {each.part for each in read_records(out)} == {"good 2"}
+
+
 def test_only_the_parts_that_were_named_run(program: Program, out: Path) -> None:
     run(program, [stage("good 1", "crash"), stage("help")], arguments(out, 300, only=["good"]))
     assert {record.part for record in read_records(out)} == {"good 1"}
