@@ -37,10 +37,9 @@ PROFILE = "profile.txt"
 KERNELS = 25  # lines of a profile
 AUTOCAST = ("autocast fp16", "fp32")
 GROUPS: dict[str, tuple[tuple[str, str], ...]] = {  # part → targets and the folders of their exports
-    "fp16": (AUTOCAST, (RTX, "fp16"), (RTX, "fp16-scores")),
-    "bf16": (AUTOCAST, ("autocast bf16", "fp32"), (RTX, "bf16")),
-    "fp32": (AUTOCAST, (RTX, "fp32")),
-    AOTI: (AUTOCAST, (AOTI, AOTI)),
+    "fp16": (AUTOCAST, (RTX, "fp16"), (RTX, "fp16-scores"), (AOTI, f"{AOTI}-fp16"), (AOTI, f"{AOTI}-fp16-scores")),
+    "bf16": (AUTOCAST, ("autocast bf16", "fp32"), (RTX, "bf16"), (AOTI, f"{AOTI}-bf16")),
+    "fp32": (AUTOCAST, (RTX, "fp32"), (AOTI, AOTI)),
     "compile": (AUTOCAST, ("torch.compile", "fp32")),
 }
 Run = Callable[[Tensor], object]
@@ -89,7 +88,7 @@ def _alone(part: Part) -> Iterator[None]:
 def _runners(part: Part, wanted: tuple[tuple[str, str], ...]) -> Iterator[Runner]:
     for target, name in wanted:
         try:
-            yield _runner(part, needs_export(part.work, name), target)
+            yield _runner(part, needs_export(part.work, target, name), target)
         except NotHere as reason:
             part.report(f"{target} {name}", INFO, str(reason))
         except Exception as problem:  # this one does not run; the others do
@@ -110,8 +109,8 @@ def _runner(part: Part, folder: Path, target: str) -> Runner:
     network: Any = getattr(engine, "_model", None)  # what the engine runs between its checks and copies
     if network is None:
         raise NotHere("it does not run on PyTorch's memory: raced end to end only")
-    info = engine.info
-    return Runner(named(engine.name, info.precision, OUTPUTS), engine.name, info.precision, OUTPUTS, network)
+    info, outputs = engine.info, tuple(manifest.outputs) if target == AOTI else OUTPUTS
+    return Runner(named(engine.name, info.precision, outputs), engine.name, info.precision, outputs, network)
 
 
 def _batch(part: Part, group: str, runners: list[Runner], batch: int) -> None:
@@ -202,7 +201,7 @@ def timed(run: Callable[[], object], device: str) -> float:
 
 def profile(part: Part) -> None:
     """Where the time goes: the kernels of one batch of each contender, the slowest first."""
-    wanted = (AUTOCAST,) if part.dry else (AUTOCAST, (AOTI, AOTI), (RTX, "fp16"))
+    wanted = (AUTOCAST,) if part.dry else (AUTOCAST, (AOTI, f"{AOTI}-fp16"), (RTX, "fp16"))
     with _alone(part):
         for one in _runners(part, wanted):
             part.check(one.name, lambda one=one: _profile(part, one), seconds=3)  # type: ignore[misc]

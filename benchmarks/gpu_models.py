@@ -1,19 +1,24 @@
 """The parts of `benchmarks.gpu_engines` that make what is measured: weights, pairs, exports, and engines made again."""
 
 import dataclasses
+import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.gpu_part import FAIL, INFO, PASS, NotHere, Part, read_records, require
-from benchmarks.gpu_rtx import capabilities_that_run
+from benchmarks.gpu_rtx import MODULE, capabilities_that_run
 from disasym.bench.lively import lively
-from disasym.checkpoint import save_model
+from disasym.bench.peers import PEERS
+from disasym.checkpoint import read_config, save_model
+from disasym.engines import EAGER
 from disasym.export import ExportOptions, export
 from disasym.export.manifest import MANIFEST, ONNX, PT2, Manifest, read_manifest, write_manifest
 from disasym.export.parity import synthetic_pairs
 from disasym.files import sha256_of
+from disasym.model import PRESETS
 from disasym.spec import Array, check_views
 
 WEIGHTS, PAIRS, SOURCE = "weights.safetensors", "pairs.npy", "pairs.json"
@@ -38,18 +43,28 @@ KINDS = {  # name of the folder → what it holds; ONNX too, so that an engine c
     "fp16-scores": Kind("fp16", "scores", ("onnx", RTX)),
     "bf16": Kind("bf16", "all", ("onnx", RTX)),
     "aotinductor": Kind("fp32", "all", (AOTI,)),
+    "aotinductor-fp16": Kind("fp16", "all", (AOTI,)),
+    "aotinductor-fp16-scores": Kind("fp16", "scores", (AOTI,)),
+    "aotinductor-bf16": Kind("bf16", "all", (AOTI,)),
 }
 
 
 def models(part: Part) -> None:
-    """Lively random weights, always the same ones, and the pairs that everything is compared on."""
+    """The weights that were named, else lively random ones, always the same; and the pairs that all is compared on."""
     preset = "small" if part.dry else "paper"
-    network = lively(preset)
-    save_model(part.work / WEIGHTS, network, preset=preset)
-    views, source = _pairs(part.pairs, network.config.height, network.config.width)
+    if part.weights is None:
+        network = lively(preset)
+        save_model(part.work / WEIGHTS, network, preset=preset)
+        config = network.config
+    else:
+        shutil.copyfile(part.weights, part.work / WEIGHTS)
+        config = read_config(part.work / WEIGHTS)
+        preset = next((name for name, known in PRESETS.items() if known == config), "custom")
+    views, source = _pairs(part.pairs, config.height, config.width)
     np.save(part.work / PAIRS, views)
     (part.work / SOURCE).write_text(json.dumps(source), encoding="utf-8")
-    part.report("pairs", INFO, f"{len(views)} {source} pairs, preset {preset}, random weights")
+    kind = "named" if part.weights else "random"
+    part.report("pairs", INFO, f"{len(views)} {source} pairs, preset {preset}, {kind} weights")
 
 
 def _pairs(named: Path | None, height: int, width: int) -> tuple[Array, str]:
@@ -75,9 +90,11 @@ def make(part: Part) -> None:
 def _export(part: Part, kind: Kind, folder: Path) -> str:
     views, source = pairs(part.work)
     gate = views[:GATE] if source == "real" else None
-    options = ExportOptions(kind.precision, kind.targets, kind.outputs, LARGEST, parity_views=gate)
+    targets = tuple(name for name in kind.targets if name != RTX or importlib.util.find_spec(MODULE))
+    options = ExportOptions(kind.precision, targets, kind.outputs, LARGEST, parity_views=gate)
     manifest = export(part.work / WEIGHTS, folder, options)
     told = [f"{name}: {_told(manifest, name)}" for name in manifest.targets]
+    told += [f"{name}: {MODULE} is absent" for name in kind.targets if name not in targets]
     if AOTI in kind.targets and not part.dry:
         require(has_kernel(folder / PT2), f"{PT2} does not hold the Triton kernel: {'; '.join(told)}")
         told.append("the Triton kernel is in the package")
@@ -138,8 +155,15 @@ def rebuild(folder: Path, capabilities: tuple[str, ...]) -> None:
     write_manifest(folder, dataclasses.replace(manifest, targets=targets, files=files))
 
 
-def needs_export(work: Path, name: str) -> Path:
-    """The folder of an export that was made. NotHere if it was not."""
-    if not (work / name / MANIFEST).is_file():
-        raise NotHere(f"the export {name} was not made")
-    return work / name
+def needs_export(work: Path, target: str, name: str) -> Path:
+    """The folder of an export that was made. NotHere if it was not.
+
+    What runs the weights themselves takes any export of all outputs: all hold the same float32 weights.
+    """
+    names = [name]
+    if target == EAGER.engine or target in PEERS:
+        names += [other for other, kind in KINDS.items() if kind.outputs == "all"]
+    for each in names:
+        if (work / each / MANIFEST).is_file():
+            return work / each
+    raise NotHere(f"the export {name} was not made")

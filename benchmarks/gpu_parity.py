@@ -27,7 +27,7 @@ def parity(part: Part) -> None:
 
 
 def _parity(part: Part, target: str, name: str) -> str:
-    folder = needs_export(part.work, name)
+    folder = needs_export(part.work, target, name)
     device = part.device if target in PEERS or target == EAGER.engine else _device(folder, target, part)
     views, source = pairs(part.work)
     views = views[:2] if target == EAGER.engine else views

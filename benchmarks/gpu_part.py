@@ -46,6 +46,7 @@ class Part:
     commit: str | None = None
     work: Path = Path()  # folder of what parts make for each other, too large for `out`
     pairs: Path | None = None  # real pairs; None: synthetic ones
+    weights: Path | None = None  # a file of weights; None: random ones
 
     @property
     def dry(self) -> bool:

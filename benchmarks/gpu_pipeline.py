@@ -21,12 +21,14 @@ from benchmarks.gpu_summary import summary
 MODULE = "benchmarks.gpu_pipeline"
 SECONDS = 515.0  # of the whole run: under nine minutes with what the last kills take
 OWN = ("records.jsonl", "pipeline.jsonl", "log.txt", "summary.txt")
-EXPORTS = ("fp16", "fp16-scores", "aotinductor")
+EXPORTS = ("fp16", "fp16-scores", "aotinductor", "aotinductor-fp16", "aotinductor-fp16-scores")
 SYNTAXES = ("htj2k", "j2k", "jpeg-lossless", "explicit")
 RUNS = (  # engine, export, syntax; the first is what the target is judged by in its syntax
     *(f"tensorrt-rtx fp16 {syntax}" for syntax in SYNTAXES),
-    "aotinductor aotinductor htj2k",
+    *(f"aotinductor aotinductor-fp16 {syntax}" for syntax in SYNTAXES[:2]),
     "tensorrt-rtx fp16-scores htj2k",
+    "aotinductor aotinductor-fp16-scores htj2k",
+    "aotinductor aotinductor htj2k",
 )
 DRY_RUNS = ("onnxruntime fp32 htj2k", "eager fp32 explicit")
 
@@ -43,7 +45,7 @@ def stages(*, dry: bool) -> list[Stage]:
         Stage((*(f"export {name}" for name in exports), *films), weight=170, least=40, correctness=True),
         Stage(() if dry else ("probe default", "probe current"), weight=25, least=10, correctness=False),
         Stage(() if dry else ("again",), weight=10, least=2, correctness=False),
-        *(Stage((f"run {name}",), weight=45, least=20, correctness=True) for name in (DRY_RUNS if dry else RUNS)),
+        *(Stage((f"run {name}",), weight=30, least=20, correctness=True) for name in (DRY_RUNS if dry else RUNS)),
         Stage(("agree",), weight=5, least=2, correctness=True),
     ]
 
@@ -56,14 +58,15 @@ def main() -> None:
     prepare(arguments.out, OWN, dry=arguments.dry_run)
     from benchmarks.gpu_exams import targets
 
-    program = Program(MODULE, ("work", "films"), ("probe",), ENVIRONMENT, partial(summary, targets))
-    with work_folder(arguments, "films"):
+    program = Program(MODULE, ("work", "films", "weights"), ("probe",), ENVIRONMENT, partial(summary, targets))
+    with work_folder(arguments, "films", "weights"):
         raise SystemExit(0 if run(program, stages(dry=arguments.dry_run), arguments) else 1)
 
 
 def _arguments() -> argparse.Namespace:
     options = parser(MODULE, (__doc__ or "").split("\n")[0], SECONDS)
     options.add_argument("--films", type=Path, metavar="FILE", help="pictures, as benchmarks.gpu_carry writes them")
+    options.add_argument("--weights", type=Path, metavar="FILE", help="weights of the preset `paper`; else random ones")
     with_work(options, 55)
     return options.parse_args()
 
@@ -83,7 +86,7 @@ def run_part(arguments: argparse.Namespace) -> None:
         "run": gpu_exams.run,
         "agree": gpu_exams.agree,
     }
-    perform(functions, arguments, work=arguments.work)
+    perform(functions, arguments, work=arguments.work, weights=arguments.weights)
 
 
 if __name__ == "__main__":

@@ -209,10 +209,11 @@ def with_work(options: argparse.ArgumentParser, gigabytes: int) -> None:
 
 
 @contextlib.contextmanager
-def work_folder(arguments: argparse.Namespace, given: str) -> Iterator[None]:
-    """Where that lies while this runs. It and the file `given` are named absolutely: parts run in the checkout."""
-    path: Path | None = getattr(arguments, given)
-    setattr(arguments, given, path and path.resolve())
+def work_folder(arguments: argparse.Namespace, *given: str) -> Iterator[None]:
+    """Where that lies while this runs. It and the files `given` are named absolutely: parts run in the checkout."""
+    for name in given:
+        path: Path | None = getattr(arguments, name)
+        setattr(arguments, name, path and path.resolve())
     with contextlib.ExitStack() as stack:
         named = arguments.work or stack.enter_context(tempfile.TemporaryDirectory(prefix="gpu-"))
         arguments.work = Path(named).resolve()
@@ -222,5 +223,5 @@ def work_folder(arguments: argparse.Namespace, given: str) -> Iterator[None]:
 
 def without_gpu(part: str, kinds: tuple[str, ...]) -> Mapping[str, str]:
     """The environment of parts of these kinds: things are made as where there is no GPU, even what it would refuse."""
-    hidden = part.split()[0] in kinds and part != "export aotinductor"
+    hidden = part.split()[0] in kinds and not part.startswith("export aotinductor")
     return {"CUDA_VISIBLE_DEVICES": ""} if hidden else {}

@@ -24,7 +24,7 @@ TARGETS = {
     "onnx": Kind("onnxruntime", PRECISIONS, True, "model.onnx, for onnxruntime on CPUs and GPUs"),
     "tensorrt-rtx": Kind("tensorrt-rtx", ("fp32", *HALF), True, "an engine of TensorRT-RTX, built without a GPU"),
     "tensorrt": Kind("tensorrt", ("fp32", *HALF), True, "an engine of TensorRT for the GPU of this machine"),
-    "aotinductor": Kind("aotinductor", ("fp32",), False, "model.pt2, compiled by PyTorch for this machine alone"),
+    "aotinductor": Kind("aotinductor", ("fp32", *HALF), False, "model.pt2, compiled by PyTorch for this machine alone"),
     "triton-server": Kind(
         "onnxruntime",
         ("fp32", "fp16", "int8"),

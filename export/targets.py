@@ -82,7 +82,7 @@ def _aotinductor(job: Job) -> Target:
     from disasym.export.to_aotinductor import to_aotinductor
 
     device, most = "cuda" if torch.cuda.is_available() else "cpu", job.options.max_batch
-    facts = to_aotinductor(job.model, job.folder / PT2, job.info.outputs, most, device)
+    facts = to_aotinductor(job.model, job.folder / PT2, job.info.outputs, most, device, job.info.precision)
     return Target(
         engine="aotinductor",
         precision=job.info.precision,

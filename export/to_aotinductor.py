@@ -1,5 +1,6 @@
 """PyTorch → AOTInductor: a .pt2 package with the network compiled for this processor (C++) or this GPU (Triton).
 
+In half precision the network is traced under `torch.autocast`, which decides what runs in it; outputs are float32.
 It needs the very torch version that made it and the instruction sets of the machine that made it: both are noted, and
 checked before it is opened. Inductor's `freezing` is not used: on CPUs it gave other numbers (docs/log.md).
 """
@@ -17,24 +18,28 @@ from disasym.engines.aoti import SIZE, instruction_sets, size_of
 from disasym.errors import ExportError
 from disasym.model import DisAsymNet
 
+HALF = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
 
 class Chosen(nn.Module):
     """A network that returns some of its outputs, as a plain tuple; tracing drops what only the others need."""
 
-    def __init__(self, model: DisAsymNet, outputs: tuple[str, ...]) -> None:
+    def __init__(self, model: DisAsymNet, outputs: tuple[str, ...], dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.model = model
         self.outputs = outputs
+        self.dtype = dtype
 
     def forward(self, views: Tensor) -> tuple[Tensor, ...]:
-        found = self.model(views)
-        return tuple(getattr(found, name) for name in self.outputs)
+        with torch.autocast(views.device.type, self.dtype, enabled=self.dtype is not None, cache_enabled=False):
+            found = self.model(views)
+        return tuple(getattr(found, name).float() for name in self.outputs)
 
 
 def to_aotinductor(
-    model: DisAsymNet, package: Path, outputs: tuple[str, ...], max_batch: int, device: str
+    model: DisAsymNet, package: Path, outputs: tuple[str, ...], max_batch: int, device: str, precision: str = "fp32"
 ) -> dict[str, Any]:
-    """Compile the network in float32 for batches of 1 to `max_batch` and write the package; returns facts about it.
+    """Compile the network for batches of 1 to `max_batch` and write the package; returns facts about it.
 
     Raises:
         ExportError: the compiler failed; its last words are in the message.
@@ -44,9 +49,8 @@ def to_aotinductor(
     package.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _quiet(), torch.no_grad():
-            program = torch.export.export(
-                Chosen(model, outputs).to(device).eval(), (examples,), dynamic_shapes={"views": batch}
-            )
+            network = Chosen(_laid_out(model, device), outputs, HALF[precision]).eval()
+            program = torch.export.export(network, (examples,), dynamic_shapes={"views": batch})
             size = size_of(model.config.height, model.config.width, outputs)
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(package), inductor_configs={"aot_inductor.metadata": {SIZE: size}}
@@ -61,6 +65,19 @@ def to_aotinductor(
     if device == "cuda":
         return {"device": device, "gpu": torch.cuda.get_device_name(), "cpu": instruction_sets()}
     return {"device": device, "cpu": instruction_sets()}
+
+
+def _laid_out(model: DisAsymNet, device: str) -> DisAsymNet:
+    """On the device; on a GPU with channels last, which Inductor does not do by itself for batches of any size.
+
+    Convolutions take their layout from their weights. One input channel leaves a weight's layout open, but
+    for a copy.
+    """
+    model.to(device)
+    for weight in model.parameters() if device == "cuda" else ():
+        if weight.ndim == 4:
+            weight.data = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight.data)
+    return model
 
 
 @contextmanager

@@ -51,6 +51,7 @@ def attention_backward_queries(
     delta += (batch * heads + head) * 4 * tokens
 
     acc_type: tl.constexpr = tl.float64 if q.dtype.element_ty == tl.float64 else tl.float32
+    scale, log2_scale = tl.cast(scale, acc_type), tl.cast(log2_scale, acc_type)  # Inductor: Python floats are float64
     acc = tl.zeros([ROWS, DIM], acc_type)
     for source in range(2):
         kind = (side != source).to(tl.int32)
@@ -121,6 +122,7 @@ def attention_backward_keys(
     delta += ((batch * heads + head) * 2 + source) * 2 * tokens
 
     acc_type: tl.constexpr = tl.float64 if q.dtype.element_ty == tl.float64 else tl.float32
+    scale, log2_scale = tl.cast(scale, acc_type), tl.cast(log2_scale, acc_type)  # Inductor: Python floats are float64
     keys_acc = tl.zeros([COLUMNS, DIM], acc_type)
     values_acc = tl.zeros([COLUMNS, DIM], acc_type)
     for start in range(0, tokens, HALF):

@@ -48,6 +48,7 @@ def attention_forward(
     v += batch * v_batch + source * v_side + head * v_head
 
     acc_type: tl.constexpr = tl.float64 if q.dtype.element_ty == tl.float64 else tl.float32
+    log2_scale = tl.cast(log2_scale, acc_type)  # compiled by Inductor, a Python float comes as float64
     top = tl.full([ROWS], float("-inf"), acc_type)  # largest score so far, times log2(e)
     total = tl.zeros([ROWS], acc_type)
     acc = tl.zeros([ROWS, DIM], acc_type)

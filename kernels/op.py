@@ -61,7 +61,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, scale: float, tile: Tile) -> tuple[
     with _on(q.device):
         _launchable(attention_forward)[(_programs(tokens, tile.rows // 2) * 2 * batch * heads,)](
             q, k, v, out, lse, tokens, heads, scale * math.log2(math.e), *q.stride(), *k.stride(), *v.stride(),
-            DIM=dim, ROWS=tile.rows, COLUMNS=tile.columns, EVEN=tokens % tile.columns == 0,
+            DIM=int(dim), ROWS=tile.rows, COLUMNS=tile.columns, EVEN=bool(tokens % tile.columns == 0),
             num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
     return out, lse
@@ -77,7 +77,7 @@ def backward_queries(
         _launchable(attention_backward_queries)[(_programs(tokens, tile.rows // 2) * batch * heads,)](
             q, k, v, out, grad, lse, delta, dq, tokens, heads, scale, scale * math.log2(math.e),
             *q.stride(), *k.stride(), *v.stride(),
-            DIM=dim, ROWS=tile.rows, COLUMNS=tile.columns, EVEN=tokens % tile.columns == 0,
+            DIM=int(dim), ROWS=tile.rows, COLUMNS=tile.columns, EVEN=bool(tokens % tile.columns == 0),
             num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
     return dq, delta
@@ -93,7 +93,7 @@ def backward_keys(
         _launchable(attention_backward_keys)[(_programs(tokens, tile.columns) * 2 * batch * heads,)](
             q, k, v, grad, lse, delta, dk, dv, tokens, heads, scale, scale * math.log2(math.e),
             *q.stride(), *k.stride(), *v.stride(),
-            DIM=dim, ROWS=tile.rows, COLUMNS=tile.columns, EVEN=tokens % (tile.rows // 2) == 0,
+            DIM=int(dim), ROWS=tile.rows, COLUMNS=tile.columns, EVEN=bool(tokens % (tile.rows // 2) == 0),
             num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
     return dk, dv

@@ -54,7 +54,13 @@ def key_for(kernel: str, capability: tuple[int, int], dtype: torch.dtype, dim: i
     and 10.3 have 227 KiB.
     """
     architecture = 90 if capability[0] in (9, 10) else 80
-    return Key(kernel, architecture, dtype.itemsize * 8, dim, "short" if tokens <= SHORT else "long")
+    return Key(
+        kernel,
+        architecture,
+        dtype.itemsize * 8,
+        int(dim),  # traced with any size, a number that has no hash: the kernel is compiled for one d
+        "short" if tokens <= SHORT else "long",
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import torch
 from disasym.engines import Engine, load, obstacle
 from disasym.engines.aoti import instruction_sets
 from disasym.errors import EngineError, ExportError, InputError
-from disasym.export.manifest import MANIFEST, PT2, Parity, read_manifest
+from disasym.export import ExportOptions, export
+from disasym.export.manifest import MANIFEST, PT2, WEIGHTS, Parity, read_manifest
 from disasym.export.parity import synthetic_pairs
 from disasym.export.to_aotinductor import to_aotinductor
 from disasym.model import DisAsymNet
@@ -52,6 +53,19 @@ def test_the_compiled_network_is_the_model(tiny: Path, engine: Engine) -> None:
             found, expected = engine.run(views[:batch]), eager.run(views[:batch])
             for name, value in found.named().items():
                 np.testing.assert_allclose(value, expected.named()[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_in_half_precision_it_is_the_model_and_gives_float32(tiny: Path, tmp_path: Path, precision: str) -> None:
+    options = ExportOptions(precision, ("aotinductor",), "scores", max_batch=2)
+    manifest = export(tiny / WEIGHTS, tmp_path / "out", options)
+    target = manifest.targets["aotinductor"]
+    assert isinstance(target.parity, Parity)
+    assert max(target.parity.measured.values()) > 1e-6, "nothing ran in half precision"
+    with load(tmp_path / "out", "aotinductor", threads=1) as engine:
+        assert engine.info.precision == precision
+        found = engine.run(synthetic_pairs(64, 32, 2)).named()
+    assert {str(value.dtype) for value in found.values()} == {"float32"}
 
 
 def test_batches_above_the_profile_and_other_arrays_are_refused(engine: Engine) -> None:

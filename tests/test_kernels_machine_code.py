@@ -146,3 +146,33 @@ def test_interpreted_kernels_are_not_compiled_in_silence(root: Path, tmp_path: P
         "except InputError as error: print(error)\n"
     )
     assert "unset TRITON_INTERPRET" in run_gate(root, tmp_path, "-c", script).stdout
+
+
+def test_numbers_that_come_as_float64_change_no_dtype(root: Path, tmp_path: Path) -> None:
+    """Inductor of PyTorch 2.11 declares Python floats as fp64; on an H200 no compiled model was built for that."""
+    script = (
+        "from disasym.kernels import ahead_of_time, tiles\n"
+        "of_eager = ahead_of_time._type\n"
+        "ahead_of_time._type = lambda name, v: 'fp64' if name in ('scale', 'log2_scale') else of_eager(name, v)\n"
+        "for kernel in tiles.KERNELS:\n"
+        "    key = tiles.Key(kernel, 90, 16, 64, 'long')\n"
+        "    variant = ahead_of_time.Variant(key, 'fp16', tiles.stored()[key].tile, True)\n"
+        "    print(kernel, ahead_of_time.faults(variant, ahead_of_time.read(variant)))\n"
+    )
+    result = run_gate(root, tmp_path, "-c", script)
+    assert result.stdout.splitlines() == [f"{kernel} []" for kernel in KERNELS], result.stderr
+
+
+def test_a_size_that_is_traced_finds_its_tile() -> None:
+    """With any size, torch.compile hands on numbers that have no hash."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    found = []
+
+    def trace(q: torch.Tensor) -> torch.Tensor:
+        found.append(key_for("forward", (9, 0), q.dtype, q.shape[-1], q.shape[2]))
+        return q + 1
+
+    make_fx(trace, tracing_mode="symbolic")(torch.empty(2, 2, 512, 8, 64, dtype=torch.float16))
+    assert found == [LONG]
+    assert stored()[found[0]] == stored()[LONG]

@@ -121,7 +121,7 @@ def test_what_is_built_without_being_named_suits_the_precision(monkeypatch: pyte
     ("arguments", "says"),
     [
         (("--int8", "--fp16"), "--fp16 and --int8: an export has one precision"),
-        (("--int8", "--to", "aotinductor"), "target 'aotinductor' cannot be int8, only fp32"),
+        (("--int8", "--to", "aotinductor"), "target 'aotinductor' cannot be int8, only fp32, fp16, bf16"),
         (("--to", "onnx,coreml"), "unknown target 'coreml': choose one of onnx"),
         (("--outputs", "images"), "unknown outputs 'images'"),
         (("--max-batch", "0"), "'--max-batch'"),
