@@ -136,8 +136,8 @@ def again(part: Part) -> None:
 def rebuild(folder: Path, capabilities: tuple[str, ...]) -> None:
     """Build the TensorRT-RTX engine of an export again from its ONNX graph, for these capabilities.
 
-    The manifest then says in words what it was built for: by its list alone, the engine would be refused on a GPU
-    that the list does not name, which is what the probe was to find out.
+    The manifest then lists "CURRENT" too, which stands for this GPU: by the others alone, the engine would be refused
+    on a GPU that they do not name, which is what the probe was to find out.
     """
     from disasym.export.to_tensorrt import build
 
@@ -149,7 +149,7 @@ def rebuild(folder: Path, capabilities: tuple[str, ...]) -> None:
         max_batch=target.max_batch or LARGEST,
         compute_capabilities=capabilities,
     )
-    facts = {**target.facts, **built.facts, "compute_capabilities": f"{', '.join(capabilities)}; found to run here"}
+    facts = {**target.facts, **built.facts, "compute_capabilities": list(dict.fromkeys((*capabilities, "CURRENT")))}
     files = {name: sha256_of(folder / name) for name in manifest.files}
     targets = {**manifest.targets, RTX: dataclasses.replace(target, facts=facts, versions=built.versions)}
     write_manifest(folder, dataclasses.replace(manifest, targets=targets, files=files))

@@ -140,6 +140,10 @@ class TrtEngine(Engine):
             del self._copies, self._computes  # destroyed here, where their context is current
 
 
+# What TensorRT-RTX 1.7.1 named when an H200, which has 9.0, refused its engines (docs/log.md).
+RTX_RUNS_ON, RTX_AND_FROM = ((8, 0), (8, 6), (8, 9)), (12, 0)
+
+
 @dataclass(frozen=True)
 class Obstacle:
     """Why an engine cannot run on this machine."""
@@ -159,6 +163,9 @@ def find_obstacle(target: Target) -> Obstacle | None:
     if isinstance(wanted, list) and has not in wanted and "CURRENT" not in wanted:
         clause = f"built for compute capability {', '.join(map(str, wanted))}, this GPU has {has}"
         return _refusal(engine, clause, "export the model again for this GPU")
+    if engine == "tensorrt-rtx" and not isinstance(wanted, list) and not (gpu in RTX_RUNS_ON or gpu >= RTX_AND_FROM):
+        clause = f"TensorRT-RTX does not support compute capability {gpu[0]}.{gpu[1]}, which this GPU has"
+        return _refusal(engine, clause, "ask for another engine: aotinductor, onnxruntime or tensorrt")
     for package, name, remedy in ((module, extra, ""), ("pycuda", "cuda", PYCUDA_REMEDY)):
         if importlib.util.find_spec(package) is None:
             absent = MissingExtraError(f"the {engine} engine", package, name, remedy)

@@ -189,6 +189,23 @@ def test_what_keeps_an_engine_from_running_is_one_clause(
             raise found.error
 
 
+@pytest.mark.parametrize(
+    ("capability", "documented"),
+    [((8, 0), True), ((8, 9), True), ((9, 0), False), ((10, 0), False), ((12, 0), True), ((13, 0), True)],
+)
+def test_a_gpu_that_tensorrt_rtx_does_not_support_is_named_before_the_engine_is_opened(
+    machine: Machine, flavour: str, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], documented: bool
+) -> None:
+    """An H200, which has 9.0, refused every engine: docs/log.md."""
+    monkeypatch.setattr(trt, "find_gpu", lambda: capability)
+    found = find_obstacle(target_of(flavour))
+    assert (found is None) == (documented or flavour == "tensorrt")
+    if found:
+        number = ".".join(map(str, capability))
+        assert found.clause == f"TensorRT-RTX does not support compute capability {number}, which this GPU has"
+        assert "ask for another engine: aotinductor" in str(found.error)
+
+
 @pytest.mark.skipif(not isinstance(find_gpu(), str), reason="there is a GPU here")
 def test_without_a_gpu_the_engine_is_not_run_and_neither_pycuda_nor_tensorrt_is_imported(
     exported: Path, flavour: str
