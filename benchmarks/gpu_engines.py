@@ -26,7 +26,7 @@ EXPORTS = (
     "fp32", "fp16", "fp16-scores", "bf16",
     "aotinductor", "aotinductor-fp16", "aotinductor-fp16-scores", "aotinductor-bf16",
 )  # fmt: skip
-PROBES = ("default", "current", "documented", "sm89", "sm80", "sm120", "int8")
+PROBES = ("default", "int8")
 ENGINES = (  # targets and the folders of their exports: each must be the model
     "eager fp32",
     "tensorrt-rtx fp32",
@@ -49,22 +49,19 @@ ENVIRONMENT = partial(without_gpu, kinds=("export",))
 def stages(*, dry: bool) -> list[Stage]:
     """In this order; what a stage leaves over goes to those after it."""
     exports = tuple(f"export {name}" for name in (("fp32",) if dry else EXPORTS))
-    probes = tuple(
-        f"probe {name}" for name in (("default",) if dry else PROBES)
-    )  # what one finds out is not right or wrong
+    probes = tuple(f"probe {name}" for name in (("default",) if dry else PROBES))  # neither right nor wrong
     checks = ("eager fp32", "tensorrt-rtx fp32", "onnx fp32") if dry else ENGINES
     peers = () if dry else PEERS
     groups = ("fp32",) if dry else DEVICE
     return [
-        Stage(("environment", "models"), weight=35, least=10, correctness=True),
-        Stage((*exports, *probes), weight=150, least=40, correctness=True),
-        Stage(("again",), weight=10, least=2, correctness=False),
+        Stage(("environment", "models", *probes), weight=40, least=10, correctness=True),
+        Stage(exports, weight=200, least=40, correctness=True),
         Stage(tuple(f"parity {name}" for name in checks), weight=40, least=20, correctness=True),
-        Stage(tuple(f"parity {name}" for name in peers), weight=30, least=20, correctness=False),
-        *(Stage((f"device {name}",), weight=25, least=20, correctness=False) for name in groups),
-        Stage(("profile",), weight=20, least=10, correctness=False),
-        Stage(("training",), weight=20, least=15, correctness=True),
-        Stage(() if dry else ("race fp16",), weight=75, least=50, correctness=False),
+        Stage(tuple(f"parity {name}" for name in peers), weight=25, least=20, correctness=False),
+        *(Stage((f"device {name}",), weight=20, least=20, correctness=False) for name in groups),
+        Stage(("profile",), weight=15, least=10, correctness=False),
+        Stage(("training",), weight=15, least=15, correctness=True),
+        Stage(() if dry else ("race fp16",), weight=60, least=50, correctness=False),
         Stage(("race others",), weight=50, least=50, correctness=False),
         Stage(("picture",), weight=5, least=2, correctness=False),
     ]
@@ -101,7 +98,6 @@ def run_part(arguments: argparse.Namespace) -> None:
         "models": gpu_models.models,
         "export": gpu_models.make,
         "probe": gpu_rtx.probe,
-        "again": gpu_models.again,
         "parity": gpu_parity.parity,
         "device": gpu_device.device,
         "profile": gpu_device.profile,

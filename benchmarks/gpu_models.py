@@ -1,4 +1,4 @@
-"""The parts of `benchmarks.gpu_engines` that make what is measured: weights, pairs, exports, and engines made again."""
+"""The parts of `benchmarks.gpu_engines` that make what is measured: weights, pairs, exports."""
 
 import dataclasses
 import importlib.util
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gpu_part import FAIL, INFO, PASS, NotHere, Part, read_records, require
-from benchmarks.gpu_rtx import MODULE, capabilities_that_run
+from benchmarks.gpu_part import INFO, NotHere, Part, read_records, require
+from benchmarks.gpu_rtx import MODULE, runs_here
 from disasym.bench.lively import lively
 from disasym.bench.peers import PEERS
 from disasym.checkpoint import read_config, save_model
 from disasym.engines import EAGER
+from disasym.engines.ort import cuda_problem
 from disasym.export import ExportOptions, export
-from disasym.export.manifest import MANIFEST, ONNX, PT2, Manifest, read_manifest, write_manifest
+from disasym.export.manifest import MANIFEST, PT2, Manifest
 from disasym.export.parity import synthetic_pairs
-from disasym.files import sha256_of
 from disasym.model import PRESETS
 from disasym.spec import Array, check_views
 
@@ -37,7 +37,7 @@ class Kind:
     targets: tuple[str, ...]
 
 
-KINDS = {  # name of the folder → what it holds; ONNX too, so that an engine can be made again for other capabilities
+KINDS = {  # name of the folder → what it holds
     "fp32": Kind("fp32", "all", ("onnx", RTX)),
     "fp16": Kind("fp16", "all", ("onnx", RTX)),
     "fp16-scores": Kind("fp16", "scores", ("onnx", RTX)),
@@ -82,12 +82,14 @@ def pairs(work: Path) -> tuple[Array, str]:
 
 
 def make(part: Part) -> None:
-    """One export, by its name in KINDS. The engine is built as on a machine without a GPU, and so not run yet."""
+    """One export, by its name in KINDS. TensorRT-RTX's engine is built as without a GPU, and not run yet."""
     (name,) = part.arguments
     part.check("export", lambda: _export(part, KINDS[name], part.work / name), seconds=0)
 
 
 def _export(part: Part, kind: Kind, folder: Path) -> str:
+    if RTX in kind.targets and not part.dry and not runs_here(read_records(part.out)) and (problem := cuda_problem()):
+        raise NotHere(f"neither TensorRT-RTX nor onnxruntime would run it on this GPU: {problem}")
     views, source = pairs(part.work)
     gate = views[:GATE] if source == "real" else None
     targets = tuple(name for name in kind.targets if name != RTX or importlib.util.find_spec(MODULE))
@@ -114,45 +116,6 @@ def has_kernel(package: Path) -> bool:
 
     with zipfile.ZipFile(package) as archive:
         return any(b"attention_forward" in archive.read(name) for name in archive.namelist())
-
-
-def again(part: Part) -> None:
-    """If engines of the default capabilities do not run here and others do, build those in their place."""
-    found = capabilities_that_run(read_records(part.out))
-    folders = [part.work / name for name in KINDS if (part.work / name / MANIFEST).is_file()]
-    folders = [folder for folder in folders if RTX in read_manifest(folder).targets]
-    if found is None or not found[1]:
-        why = "no attempt of the probe ran" if found is None else "the default capabilities run here"
-        part.report("engines", INFO, f"nothing built again: {why}")
-        return
-    for folder in folders:
-        try:
-            rebuild(folder, found[1])
-            part.report(folder.name, PASS, f"built again for {', '.join(found[1])}")
-        except Exception as problem:
-            part.report(folder.name, FAIL, f"{type(problem).__name__}: {problem}")
-
-
-def rebuild(folder: Path, capabilities: tuple[str, ...]) -> None:
-    """Build the TensorRT-RTX engine of an export again from its ONNX graph, for these capabilities.
-
-    The manifest then lists "CURRENT" too, which stands for this GPU: by the others alone, the engine would be refused
-    on a GPU that they do not name, which is what the probe was to find out.
-    """
-    from disasym.export.to_tensorrt import build
-
-    manifest = read_manifest(folder)
-    target = manifest.targets[RTX]
-    built = build(
-        (folder / ONNX).read_bytes(),
-        folder / RTX,
-        max_batch=target.max_batch or LARGEST,
-        compute_capabilities=capabilities,
-    )
-    facts = {**target.facts, **built.facts, "compute_capabilities": list(dict.fromkeys((*capabilities, "CURRENT")))}
-    files = {name: sha256_of(folder / name) for name in manifest.files}
-    targets = {**manifest.targets, RTX: dataclasses.replace(target, facts=facts, versions=built.versions)}
-    write_manifest(folder, dataclasses.replace(manifest, targets=targets, files=files))
 
 
 def needs_export(work: Path, target: str, name: str) -> Path:

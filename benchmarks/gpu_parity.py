@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.gpu_models import RTX, needs_export, pairs
 from benchmarks.gpu_part import CUT, FAIL, INFO, PASS, NotHere, Part, Prevented, Record, read_records, require
-from benchmarks.gpu_rtx import capabilities_that_run
+from benchmarks.gpu_rtx import runs_here
 from disasym.bench.child import opened
 from disasym.bench.peers import PEERS
 from disasym.engines import EAGER, obstacle
@@ -73,7 +73,7 @@ def _device(folder: Path, target: str, part: Part) -> str:
         backend = ENGINES[entry.engine]
         able = part.device in backend.devices(entry)
         problem = backend.problem(entry, part.device) if able else f"it runs on {device} alone"
-    if problem and target == RTX and capabilities_that_run(read_records(part.out)):
+    if problem and target == RTX and runs_here(read_records(part.out)):
         raise Prevented(f"{problem}, though TensorRT-RTX runs on this GPU")
     if problem:
         raise NotHere(problem)

@@ -41,10 +41,8 @@ def stages(*, dry: bool) -> list[Stage]:
     syntaxes = ("htj2k", "explicit") if dry else SYNTAXES
     films = tuple(f"films {syntax}" for syntax in syntaxes)
     return [
-        Stage(("environment", "models"), weight=30, least=10, correctness=True),
-        Stage((*(f"export {name}" for name in exports), *films), weight=170, least=40, correctness=True),
-        Stage(() if dry else ("probe default", "probe current"), weight=25, least=10, correctness=False),
-        Stage(() if dry else ("again",), weight=10, least=2, correctness=False),
+        Stage(("environment", "models", *(() if dry else ("probe default",))), weight=35, least=10, correctness=True),
+        Stage((*(f"export {name}" for name in exports), *films), weight=200, least=40, correctness=True),
         *(Stage((f"run {name}",), weight=30, least=20, correctness=True) for name in (DRY_RUNS if dry else RUNS)),
         Stage(("agree",), weight=5, least=2, correctness=True),
     ]
@@ -82,7 +80,6 @@ def run_part(arguments: argparse.Namespace) -> None:
         "export": gpu_models.make,
         "films": partial(gpu_exams.films, arguments.films),
         "probe": gpu_rtx.probe,
-        "again": gpu_models.again,
         "run": gpu_exams.run,
         "agree": gpu_exams.agree,
     }

@@ -1,7 +1,8 @@
-"""TensorRT-RTX on PyTorch's memory, and the probe: whether it runs on this GPU at all, and if so, built for which.
+"""TensorRT-RTX on PyTorch's memory, and the probe: whether it runs on this GPU at all.
 
-NVIDIA documents compute capabilities 8.0, 8.6, 8.9, 12.0 "and later", and its builder has no name for 9.0, an H100's:
-each attempt builds a small engine, opens it, runs it and compares it with eager PyTorch, in a process of its own.
+NVIDIA documents compute capabilities 8.0, 8.6, 8.9, 12.0 "and later"; an H200, which has 9.0, refused every engine,
+whatever it was built for (docs/log.md). An attempt builds a small engine, opens it, runs it and compares it with eager
+PyTorch, in a process of its own.
 """
 
 import importlib
@@ -22,16 +23,8 @@ from disasym.spec import Array
 
 MODULE = "tensorrt_rtx_bindings"
 PROBE, BUILD, RUN = "probe", "build", "run"
-CAPABILITIES: dict[str, tuple[str, ...]] = {  # attempt → what the engine is built for; the first that runs is taken
-    "default": (),
-    "current": ("CURRENT",),
-    "documented": ("SM80", "SM86", "SM89", "SM120"),
-    "sm89": ("SM89",),
-    "sm80": ("SM80",),
-    "sm120": ("SM120",),
-}
-INT8 = "int8"  # an attempt with the int8 graph that an export holds, built for the default capabilities
-ATTEMPTS = (*CAPABILITIES, INT8)
+INT8 = "int8"  # an attempt with the int8 graph that an export holds
+ATTEMPTS = ("default", INT8)
 LARGEST = 4  # pairs
 
 
@@ -117,7 +110,7 @@ def probe(part: Part) -> None:
     graph, views, expected = _small(part, name)
     with TemporaryDirectory() as folder:
         try:
-            built = build(graph, Path(folder), max_batch=LARGEST, compute_capabilities=CAPABILITIES.get(name, ()))
+            built = build(graph, Path(folder), max_batch=LARGEST)
         except ExportError as problem:
             part.report(BUILD, INFO, f"refused: {problem}")
             return
@@ -179,19 +172,14 @@ def _close(found: dict[str, Array], expected: dict[str, Array], precision: str) 
     return f"runs and agrees with eager: {text}"
 
 
-def capabilities_that_run(records: list[Record]) -> tuple[str, tuple[str, ...]] | None:
-    """The first attempt that ran and agreed, and what it was built for; None if none did."""
-    passed = {one.part for one in records if one.check == RUN and one.status == PASS}
-    return next(((name, wanted) for name, wanted in CAPABILITIES.items() if f"{PROBE} {name}" in passed), None)
+def runs_here(records: list[Record]) -> bool:
+    """Whether an engine of the probe ran and agreed."""
+    return any((one.part, one.check, one.status) == (f"{PROBE} default", RUN, PASS) for one in records)
 
 
 def told(records: list[Record]) -> list[str]:
     """What the probe found out: the answer, then how each attempt ended."""
     attempts = {one.part: one for one in records if one.part.split()[0] == PROBE}  # the last word of each
-    found = capabilities_that_run(records)
-    if found is not None:
-        answer = f"runs, built for {', '.join(found[1]) or 'the default capabilities'}"
-    else:
-        answer = "does not run" if attempts else "was not probed"
+    answer = "runs" if runs_here(records) else "does not run" if attempts else "was not probed"
     ends = [f"  {name.split()[-1]}: {' '.join(one.detail.split())}" for name, one in attempts.items()]
     return [f"TensorRT-RTX on this GPU: {answer}", *ends]
