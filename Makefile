@@ -10,7 +10,8 @@ REPORT ?= demo-report
 GPU_REPORT ?= runs/gpu-kernel
 ENGINES_REPORT ?= runs/gpu-engines
 PIPELINE_REPORT ?= runs/gpu-pipeline
-PYTEST_ARGS ?=
+# All tests go to two workers; those that PYTEST_ARGS chooses run in one process, unless it says this itself.
+PYTEST_ARGS ?= --numprocesses 2 --benchmark-disable
 PY := $(VENV)/bin/python
 # No build isolation: the build runs with the pinned setuptools, not with whatever is newest.
 INSTALL := $(PY) -m pip install --quiet --no-build-isolation --constraint constraints.txt

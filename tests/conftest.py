@@ -1,13 +1,15 @@
-"""Fixtures and settings that every test shares: where real data is, how hypothesis searches, slow tests last."""
+"""Fixtures and settings that every test shares: real data, the search of hypothesis, what runs in which order."""
 
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from workers import PORTS, made_once, scheduler
 
 if TYPE_CHECKING:
     from browser import Browser
@@ -17,6 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Without a GPU the Triton kernels run in Triton's interpreter, which reads this when it is first imported.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Workers share the cores: one thread each for what reads this when it is first imported (torch, numpy).
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 # No deadline: the first example pays for imports and page faults. CI repeats the same examples, so that a red run
 # can be repeated; elsewhere each run looks at new ones.
@@ -30,9 +36,22 @@ settings.register_profile(
 settings.load_profile("disasym")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests run last: a plain mistake shows within seconds."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests run last: a plain mistake shows within seconds. Workers begin with them, and all end at one time."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (item.path.name not in PORTS, not is_slow(item)))
+    else:
+        items.sort(key=is_slow)
+
+
+def is_slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which worker runs what, however pytest-xdist was asked to share it out."""
+    return scheduler(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +61,26 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained_small(root: Path) -> bytes:
+def trained_small(root: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A trained model of the preset `small`, fp32: what the demonstration model was before the preset `lite`."""
     from disasym.checkpoint import load_model
     from disasym.export.to_onnx import to_onnx
 
-    return to_onnx(load_model(root / "tests" / "data" / "trained_small.safetensors"))
+    weights = root / "tests" / "data" / "trained_small.safetensors"
+    return made_once(
+        tmp_path_factory, "trained-small.onnx", lambda path: path.write_bytes(to_onnx(load_model(weights)))
+    ).read_bytes()
+
+
+@pytest.fixture(scope="session")
+def lively_small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The graph of `lively("small")`, fp32, as PyTorch exports it."""
+    from disasym.export.to_onnx import to_onnx
+    from networks import lively
+
+    return made_once(
+        tmp_path_factory, "lively-small.onnx", lambda path: path.write_bytes(to_onnx(lively("small")))
+    ).read_bytes()
 
 
 @pytest.fixture(scope="session")
@@ -119,11 +152,12 @@ def small_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from disasym.export import export
     from networks import lively
 
-    weights = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_model(weights, lively("small"), dtype=torch.float16, preset="small")
-    out = tmp_path_factory.mktemp("exports") / "small"
-    export(weights, out)
-    return out
+    def make(out: Path) -> None:
+        weights = tmp_path_factory.mktemp("weights") / "small.safetensors"
+        save_model(weights, lively("small"), dtype=torch.float16, preset="small")
+        export(weights, out)
+
+    return made_once(tmp_path_factory, "small", make)
 
 
 @pytest.fixture(scope="session")
@@ -137,11 +171,13 @@ def tiny_aotinductor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from disasym.model import DisAsymNet
     from networks import TINY
 
-    folder = tmp_path_factory.mktemp("aotinductor")
-    torch.manual_seed(0)
-    save_model(folder / "tiny.safetensors", DisAsymNet(TINY))
-    export(folder / "tiny.safetensors", folder / "out", ExportOptions(targets=("aotinductor",), max_batch=4))
-    return folder / "out"
+    def make(out: Path) -> None:
+        weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+        torch.manual_seed(0)
+        save_model(weights, DisAsymNet(TINY))
+        export(weights, out, ExportOptions(targets=("aotinductor",), max_batch=4))
+
+    return made_once(tmp_path_factory, "tiny-aotinductor", make)
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +185,5 @@ def scores_export(small_export: Path, tmp_path_factory: pytest.TempPathFactory) 
     """The same weights as `small_export`, exported without CAM and images."""
     from disasym.export import ExportOptions, export
 
-    out = tmp_path_factory.mktemp("exports") / "small-scores"
-    export(small_export / "model.safetensors", out, ExportOptions(outputs="scores"))
-    return out
+    weights, options = small_export / "model.safetensors", ExportOptions(outputs="scores")
+    return made_once(tmp_path_factory, "small-scores", lambda out: export(weights, out, options))

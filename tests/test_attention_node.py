@@ -65,9 +65,9 @@ def fused() -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def portable() -> onnx.ModelProto:
+def portable(lively_small: bytes) -> onnx.ModelProto:
     """The same network with two `Attention` nodes a block."""
-    return onnx.load_from_string(to_onnx(lively("small")))
+    return onnx.load_from_string(lively_small)
 
 
 def test_each_block_has_one_node_and_no_transposition_around_it(

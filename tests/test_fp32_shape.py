@@ -14,17 +14,16 @@ from torch.nn import functional as F  # noqa: E402
 from disasym.export.fp32_shape import on_doubled, shape_for_fp32  # noqa: E402
 from disasym.export.graph import Graph  # noqa: E402
 from disasym.export.prune import prune  # noqa: E402
-from disasym.export.to_onnx import to_onnx  # noqa: E402
 from disasym.spec import OUTPUT_SETS, OUTPUTS, Array  # noqa: E402
-from networks import lively, pairs_for  # noqa: E402
+from networks import pairs_for  # noqa: E402
 from tolerances import tolerance  # noqa: E402
 
 SCORES = OUTPUT_SETS["scores"]
 
 
 @pytest.fixture(scope="module")
-def plain() -> onnx.ModelProto:
-    return onnx.load_from_string(to_onnx(lively("small")))
+def plain(lively_small: bytes) -> onnx.ModelProto:
+    return onnx.load_from_string(lively_small)
 
 
 @pytest.fixture(scope="module")

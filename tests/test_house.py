@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from workers import PORTS
+
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ("disasym", "kernels", "export", "engines")  # folders whose Python files go into the wheel
 WITHOUT_TORCH = (
@@ -131,6 +133,12 @@ def test_every_entry_of_the_readme_tree_exists() -> None:
         folders = {level: folder for level, folder in folders.items() if level < depth} | {depth: path}
         assert (ROOT / path).exists(), f"README.md names {path}, which is not there"
         assert (ROOT / path).is_dir() == entry[2].endswith("/"), f"README.md: {path}: folders end in /"
+
+
+def test_files_that_open_ports_are_the_work_of_one_worker() -> None:
+    opens = re.compile(r"^ *from \w+ import .*\b(free_port|listening|start_all|two_machines)\b", re.MULTILINE)
+    found = {path.name for path in (ROOT / "tests").glob("test_*.py") if opens.search(path.read_text(encoding="utf-8"))}
+    assert found == PORTS, "tests/workers.py names other files"
 
 
 def test_every_package_is_declared_for_the_wheel() -> None:

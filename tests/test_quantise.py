@@ -24,13 +24,13 @@ from disasym.export.to_onnx import to_onnx
 from disasym.infer.stages import load_views
 from disasym.spec import OUTPUTS, Array
 from integer_sums import errors
-from networks import lively, pairs_for
+from networks import pairs_for
 from tolerances import tolerance
 
 
 @pytest.fixture(scope="module")
-def source() -> bytes:
-    return to_onnx(lively("small"))
+def source(lively_small: bytes) -> bytes:
+    return lively_small
 
 
 @pytest.fixture(scope="module")
