@@ -142,7 +142,7 @@ def echo(port: int, calling: str = "PACS", called: str = "DISASYM") -> bool:
 
 def _entity(calling: str) -> AE:
     entity = AE(ae_title=calling)
-    entity.acse_timeout, entity.dimse_timeout = 20.0, 5.0
+    entity.acse_timeout, entity.dimse_timeout = 20.0, 20.0  # a busy machine answers late
     return entity
 
 

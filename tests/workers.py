@@ -46,7 +46,8 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # of all workers of this run
-    place = folder / f"shared-{name}"
+    place = folder / "shared" / name
+    place.parent.mkdir(exist_ok=True)
     with FileLock(f"{place}.lock"):
         if not place.exists():
             unfinished = factory.mktemp(name) / name
