@@ -119,7 +119,7 @@ def _box(region: Region) -> LesionBox:
 
 def panel_name(pair_id: str) -> str:
     """Where a pair's picture goes, relative to the results: a safe and unique file name for any `pair_id`."""
-    if _PLAIN.fullmatch(pair_id) and ".." not in pair_id:
+    if _PLAIN.fullmatch(pair_id) and ".." not in f"{pair_id}.":
         return f"{IMAGES}/{pair_id}.png"
     kept = re.sub(r"[^a-z0-9]+", "-", pair_id.lower()).strip("-")[:40]
     digest = hashlib.sha256(pair_id.encode("utf-8", "backslashreplace")).hexdigest()[:8]
