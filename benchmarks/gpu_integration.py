@@ -14,7 +14,8 @@ from benchmarks.attention_check import FACTOR, relative_error
 from benchmarks.gpu_part import NotHere, Part, require
 from disasym import losses
 from disasym.kernels import bilateral_attention
-from disasym.model import PRESETS, AsymmetricBlock, DisAsymNet
+from disasym.model import PRESETS, DisAsymNet
+from disasym.transformer import AsymmetricBlock
 
 OPERATOR = "disasym.bilateral_attention"
 

@@ -119,6 +119,8 @@ def _sound(config: ModelConfig) -> ModelConfig:
             raise ValueError(f"a size is {size!r}, wanted a whole number above 0")
     if type(config.blocks) is not int or config.blocks < 0:
         raise ValueError(f"blocks is {config.blocks!r}, wanted a whole number, 0 or above")
+    if type(config.upside_down) is not bool:
+        raise ValueError(f"upside_down is {config.upside_down!r}, wanted true or false")
     if config.classifier not in CLASSIFIERS:
         raise ValueError(f"unknown classifier {config.classifier!r}, known are {', '.join(CLASSIFIERS)}")
     return config

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from disasym.contrast import Contrast, scaled
 from disasym.encoder import ENCODERS
 from disasym.errors import InputError
-from disasym.kernels import bilateral_attention
 from disasym.spec import STRIDE
+from disasym.transformer import AsymmetricBlock
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class ModelConfig:
     upsampling: str = "nearest"  # or "bilinear", between the decoder's stages
     x_ab: str = "sigmoid"  # x_ab = σ(g), or "masked": x_ab = x·σ(g)
     head: str = "mean"  # of AsyC: the paper's, or "contrast" for small data (`disasym.contrast`)
+    upside_down: bool = False  # classify the views and the views upside down, and take the mean (docs/adr/0030)
 
     def __post_init__(self) -> None:
         for name, given, known in (
@@ -87,6 +88,7 @@ PRESETS = {
         upsampling="bilinear",
         x_ab="masked",
         head="contrast",
+        upside_down=True,
     ),
 }
 
@@ -124,7 +126,7 @@ class DisAsymNet(nn.Module):
 
     def forward(self, views: Tensor) -> ModelOutputs:
         """views [B, 2, H, W] in [0, 1] → the outputs of `disasym.spec`, probabilities and images in [0, 1]."""
-        found = self.asyc(views)
+        found = self.classify(views)
         normal, abnormality = self.asyd(views, found) if self.config.decoder else (None, None)
         asymmetry, abnormal = self._probabilities(found)
         return ModelOutputs(
@@ -133,6 +135,25 @@ class DisAsymNet(nn.Module):
             cam=found.cam * abnormal[..., None, None],  # a normal side stays cold
             normal=normal,
             abnormality=abnormality,
+        )
+
+    def classify(self, views: Tensor) -> "Classified":
+        """AsyC on views [B, 2, H, W]; with `upside_down` logits and CAM are means over both ways up.
+
+        What AsyD reads, `features` and `f_out`, is of the views as they are. Training runs `asyc` alone.
+        """
+        if not self.config.upside_down:
+            alone: Classified = self.asyc(views)
+            return alone
+        both = self.asyc(torch.cat([views, views.flip(-2)]))  # [2B, …], one pass
+        upright, turned = halves(both.cam)
+        cam = (upright + turned.flip(-2)).flatten(2)
+        return Classified(
+            asymmetry=torch.stack(halves(both.asymmetry)).mean(0),
+            abnormal=torch.stack(halves(both.abnormal)).mean(0),
+            cam=scaled(cam).reshape(upright.shape),
+            features=[halves(maps)[0] for maps in both.features],
+            f_out=halves(both.f_out)[0],
         )
 
     def _probabilities(self, found: "Classified") -> tuple[Tensor, Tensor]:
@@ -199,6 +220,12 @@ class AsyC(nn.Module):
         return self.asymmetry(difference)[..., 0], abnormal, class_activation(tokens, self.abnormality.weight[0])
 
 
+def halves(both: Tensor) -> tuple[Tensor, Tensor]:
+    """[2B, …] → the first and the second B."""
+    first, second = both.reshape(2, -1, *both.shape[1:]).unbind(0)
+    return first, second
+
+
 def tokens_of(maps: Tensor) -> Tensor:
     """[2B, D, h, w], sides of a pair next to each other → [B, 2, N, D]."""
     tokens = maps.flatten(2).transpose(1, 2)  # [2B, N, D]
@@ -211,31 +238,6 @@ def class_activation(tokens: Tensor, weight: Tensor) -> Tensor:
     tokens [B, 2, N, D], weight [D] → [B, 2, N] in [0, 1]; a side without positive evidence is all 0.
     """
     return scaled(tokens @ weight)
-
-
-class AsymmetricBlock(nn.Module):
-    """One block of ψ_asyt: f ← f + FFN([f; SA; CA]), pre-normalised.
-
-    The concatenation is never built: W·[f; SA; CA] = W_f·f + W_a·[SA; CA], and `bilateral_attention`
-    already writes SA and CA side by side.
-    """
-
-    def __init__(self, dim: int, heads: int, attention: str) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention = attention
-        self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.fuse_f = nn.Linear(dim, dim)  # W_f
-        self.fuse_attention = nn.Linear(2 * dim, dim, bias=False)  # W_a
-        self.out = nn.Linear(dim, dim)
-
-    def forward(self, f: Tensor) -> Tensor:
-        normed = self.norm(f)  # [B, 2, N, D]
-        q, k, v = self.qkv(normed).reshape(*f.shape[:-1], 3, self.heads, -1).unbind(3)  # each [B, 2, N, h, d]
-        attention = bilateral_attention(q, k, v, backend=self.attention)  # [B, 2, N, 2·D]
-        change: Tensor = self.out(F.gelu(self.fuse_f(normed) + self.fuse_attention(attention)))
-        return f + change
 
 
 class AsyD(nn.Module):

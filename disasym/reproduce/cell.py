@@ -91,7 +91,7 @@ def locate(model: DisAsymNet, pairs: Sequence[PairRow], processes: Processes) ->
     for pair in processes.part(wanted):
         breasts = [load_mammogram(row, height, width) for row in (pair.right, pair.left)]
         views = np.stack([breast.pixels for breast in breasts])
-        maps = model.asyc(torch.from_numpy(views)[None].to(processes.device)).cam[0].float().cpu().numpy()
+        maps = model.classify(torch.from_numpy(views)[None].to(processes.device)).cam[0].float().cpu().numpy()
         for row, breast, cam in zip((pair.right, pair.left), breasts, maps, strict=True):
             if not _has_lesions(row):
                 continue

@@ -16,7 +16,11 @@ def begin_with(model: DisAsymNet, path: Path) -> None:
     """
     given = read_config(path)
     alike = dataclasses.replace(
-        given, decoder=model.config.decoder, upsampling=model.config.upsampling, x_ab=model.config.x_ab
+        given,
+        decoder=model.config.decoder,
+        upsampling=model.config.upsampling,
+        x_ab=model.config.x_ab,
+        upside_down=model.config.upside_down,  # no weight depends on it
     )
     if alike != model.config:
         names = [f.name for f in dataclasses.fields(alike) if getattr(alike, f.name) != getattr(model.config, f.name)]

@@ -43,7 +43,7 @@ def score(
     found = []
     for start in processes.part(range(0, len(pairs), batch)):
         views = np.stack([store.views(pair) for pair in pairs[start : start + batch]])
-        scored = model.asyc(torch.from_numpy(views).to(processes.device))
+        scored = model.classify(torch.from_numpy(views).to(processes.device))
         found.append((scored.asymmetry.sigmoid().cpu().numpy(), scored.abnormal.sigmoid().cpu().numpy()))
     every = [scores for part in processes.gather(found) for scores in part]
     labels = np.array([pair.labels for pair in pairs], dtype=np.float32).reshape(-1, 3)
