@@ -52,11 +52,14 @@ def main() -> None:
         init=None,
         start=arguments.work / "asyc" / "model.safetensors",
         freeze="asyc",
-        epochs=2,
-        lr=5e-3,
-        lr_step=2,
+        paste="sides",
+        epochs=12,
+        batch=4,
+        lr=6e-3,
+        lr_step=9,
         head_lr_factor=1.0,
-        losses=LossWeights(discrimination=0.0),  # against a frozen AsyC it drew ripples: docs/log.md
+        # L_disc against a frozen AsyC drew ripples (docs/log.md); the others are what AsyD learns from: docs/adr/0029
+        losses=LossWeights(reconstruction=1.0, discrimination=0.0, synthesis=1.0),
     )
     for options in (asyc, asyd):
         weights = fit(options, pairs, []).weights

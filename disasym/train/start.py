@@ -15,9 +15,8 @@ def begin_with(model: DisAsymNet, path: Path) -> None:
         CheckpointError: absent, damaged, or of a network that differs in more than its AsyD.
     """
     given = read_config(path)
-    alike = dataclasses.replace(
-        given, decoder=model.config.decoder, upsampling=model.config.upsampling, x_ab=model.config.x_ab
-    )
+    own = {name: getattr(model.config, name) for name in ("decoder", "upsampling", "x_ab", "x_n", "skips")}  # AsyD's
+    alike = dataclasses.replace(given, **own)
     if alike != model.config:
         names = [f.name for f in dataclasses.fields(alike) if getattr(alike, f.name) != getattr(model.config, f.name)]
         differ = ", ".join(
