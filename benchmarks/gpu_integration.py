@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from benchmarks.attention_check import FACTOR, relative_error
 from benchmarks.gpu_part import NotHere, Part, require
 from disasym import losses
+from disasym.blocks import AsymmetricBlock
 from disasym.kernels import bilateral_attention
 from disasym.model import PRESETS, DisAsymNet
-from disasym.transformer import AsymmetricBlock
 
 OPERATOR = "disasym.bilateral_attention"
 

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+REMOVED = 4.0  # times as much as all of the breast around it counts what was pasted in
+PASTED = 0.01  # of the grey window: what a tumour's fading edge changes by less is not pasted
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -55,6 +58,20 @@ def reconstruction(x: Tensor, normal: Tensor, abnormality: Tensor, activation: T
 def synthesis(real: Tensor, normal_of_fake: Tensor) -> Tensor:
     """L_syn = mean|x_real − x_n(x_fake)|: what was pasted in must be removed. Both [B, 2, H, W]."""
     return (real - normal_of_fake).abs().mean()
+
+
+def removal(real: Tensor, fake: Tensor, normal_of_fake: Tensor) -> Tensor:
+    """L_syn where pairs with abnormal sides take part, and where leaving everything as it is must not be a way out.
+
+    The mean over pairs of REMOVED times mean|x_real − x_n| over pasted pixels, plus the same mean, once, over the rest
+    of the breasts that were pasted into. A breast without a paste is left out, since what is to be removed from it is
+    not known (docs/adr/0029). All [F, 2, H, W], with background 0; a pair has at least one pasted pixel.
+    """
+    pasted = (fake - real).abs() > PASTED
+    rest = pasted.flatten(2).any(2)[..., None, None] & ~pasted & (real > 0)
+    distance = (real - normal_of_fake).abs()
+    means = [(distance * where).sum((1, 2, 3)) / where.sum((1, 2, 3)).clamp_min(1) for where in (pasted, rest)]
+    return (REMOVED * means[0] + means[1]).mean()
 
 
 def ordering(disorder: Tensor, labels: Tensor) -> Tensor:

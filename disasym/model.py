@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from disasym.blocks import AsymmetricBlock, DecoderStage
 from disasym.contrast import Contrast, scaled
 from disasym.encoder import ENCODERS
 from disasym.errors import InputError
 from disasym.spec import STRIDE
-from disasym.transformer import AsymmetricBlock
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class ModelConfig:
     x_ab: str = "sigmoid"  # x_ab = σ(g), or "masked": x_ab = x·σ(g)
     head: str = "mean"  # of AsyC: the paper's, or "contrast" for small data (`disasym.contrast`)
     upside_down: bool = False  # classify the views and the views upside down, and take the mean (docs/adr/0030)
+    x_n: str = "change"  # x_n = σ(logit(x) + δ), or "filled": x_n = x + m·(b − x) with m, b = σ(g) (docs/adr/0029)
+    skips: str = "raw"  # or "standardised": AsyD sees the encoder's features at one scale (docs/adr/0029)
 
     def __post_init__(self) -> None:
         for name, given, known in (
@@ -44,6 +46,8 @@ class ModelConfig:
             ("upsampling", self.upsampling, UPSAMPLING),
             ("x_ab", self.x_ab, X_AB),
             ("head", self.head, HEADS),
+            ("x_n", self.x_n, X_N),
+            ("skips", self.skips, SKIPS),
         ):
             if given not in known:
                 raise InputError(f"unknown {name} {given!r}: choose one of {', '.join(known)}")
@@ -56,6 +60,8 @@ class ModelConfig:
 
 UPSAMPLING = ("nearest", "bilinear")
 HEADS = ("mean", "contrast")
+SKIPS = ("raw", "standardised")
+X_N = {"change": (0.0,), "filled": (-3.0, 0.0)}  # with δ, or m and b, at the start: x_n = x, or nearly so
 X_AB = {"sigmoid": -3.0, "masked": 0.0}  # with g at the start: x_ab ≈ 0, and x_ab = x / 2, where σ is steep
 
 PRESETS = {
@@ -89,6 +95,8 @@ PRESETS = {
         x_ab="masked",
         head="contrast",
         upside_down=True,
+        x_n="filled",
+        skips="standardised",
     ),
 }
 
@@ -252,18 +260,28 @@ class AsyD(nn.Module):
         self.stages = nn.ModuleList(
             DecoderStage(below + skip, out) for below, skip, out in zip(inputs, skips, config.decoder, strict=True)
         )
-        self.head = nn.Conv2d(list(config.decoder)[-1], 2, kernel_size=1)
+        # A pretrained encoder's features may be ten times f_out: they would drown what comes from below.
+        self.scales = nn.ModuleList(
+            nn.BatchNorm2d(skip, affine=False) if config.skips == "standardised" else nn.Identity() for skip in skips
+        )
+        self.filled = config.x_n == "filled"
+        start = [*X_N[config.x_n], X_AB[config.x_ab]]
+        self.head = nn.Conv2d(list(config.decoder)[-1], len(start), kernel_size=1)
         nn.init.zeros_(self.head.weight)
-        self.head.bias = nn.Parameter(torch.tensor([0.0, X_AB[config.x_ab]]))  # starts at x_n = x
+        self.head.bias = nn.Parameter(torch.tensor(start))
 
     def forward(self, views: Tensor, found: Classified) -> tuple[Tensor, Tensor]:
         x = views.flatten(0, 1)[:, None]  # [2B, 1, H, W]
         y = found.f_out
-        for stage, skip in zip(self.stages, (*reversed(found.features), x), strict=True):
-            y = stage(F.interpolate(y, scale_factor=2.0, mode=self.upsampling), skip)
-        change, abnormality = self.head(y).chunk(2, dim=1)  # [2B, 1, H, W] each
+        for stage, scale, skip in zip(self.stages, self.scales, (*reversed(found.features), x), strict=True):
+            y = stage(F.interpolate(y, scale_factor=2.0, mode=self.upsampling), scale(skip))
+        *change, abnormality = self.head(y).split(1, dim=1)  # [2B, 1, H, W] each
         breast = (x > 0).to(x.dtype)  # the background of both images is exactly 0
-        normal = (logit(x) + change).sigmoid() * breast
+        if self.filled:
+            where, tissue = (g.sigmoid() for g in change)
+            normal = (x + where * (tissue - x)) * breast
+        else:
+            normal = (logit(x) + change[0]).sigmoid() * breast
         abnormality = abnormality.sigmoid() * (x if self.masked else breast)
         return normal.reshape(views.shape), abnormality.reshape(views.shape)
 
@@ -272,18 +290,3 @@ def logit(x: Tensor) -> Tensor:
     """ln(x / (1 − x)), with x kept 1/1024 away from 0 and 1 so that float16 holds it."""
     x = x.clamp(1 / 1024, 1 - 1 / 1024)
     return x.log() - (1 - x).log()
-
-
-class DecoderStage(nn.Module):
-    """Two 3×3 convolutions over the upsampled features and the encoder's skip."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-
-    def forward(self, y: Tensor, skip: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(torch.cat([y, skip], dim=1))))
-        return F.relu(self.bn2(self.conv2(y)))

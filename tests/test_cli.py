@@ -208,6 +208,7 @@ def test_train_passes_its_options_on_and_has_their_defaults(tmp_path: Path, monk
         init=tmp_path / "init.safetensors",
         start=tmp_path / "init.safetensors",
         freeze="shallow",
+        paste="sides",
         head_lr_factor=10.0,
         patience=4,
         resume=True,

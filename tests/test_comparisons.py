@@ -1,6 +1,7 @@
 """Every method of the paper's tables: it trains, it keeps its laws, it is what its configuration says."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,32 @@ def test_a_masked_abnormality_is_a_part_of_the_view(upsampling: str) -> None:
         found = network("disasymnet", upsampling=upsampling, x_ab="masked")(views)
     assert (found.abnormality <= views).all()
     assert found.abnormality.any()
+
+
+def test_a_filled_normal_image_lies_between_the_view_and_new_tissue_and_starts_near_the_view() -> None:
+    views = views_of(6)
+    views[..., 20:] = 0
+    model = network("disasymnet", x_n="filled", skips="standardised")
+    torch.nn.init.normal_(model.asyd.head.weight)
+    with torch.inference_mode():
+        found = model(views)
+    assert (found.normal[views == 0] == 0).all()
+    assert ((found.normal >= 0) & (found.normal <= 1)).all()
+    torch.nn.init.zeros_(model.asyd.head.weight)
+    with torch.inference_mode():
+        start = model(views).normal
+    where = 1 / (1 + math.exp(3))  # x + m·(b − x) with m = σ(−3), b = σ(0)
+    torch.testing.assert_close(start, (views + where * (0.5 - views)) * (views > 0))
+
+
+def test_standardised_skips_hide_the_scale_of_the_encoders_features() -> None:
+    model = network("disasymnet", skips="standardised").train()
+    torch.nn.init.normal_(model.asyd.head.weight)
+    views = views_of(6)
+    found = model.asyc(views)
+    larger = found._replace(features=[100 * feature for feature in found.features])
+    for one, other in zip(model.asyd(views, found), model.asyd(views, larger), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
 
 
 def test_unknown_choices_are_refused() -> None:

@@ -41,6 +41,25 @@ def test_synthesis_is_the_mean_distance_to_the_real_view() -> None:
     assert losses.synthesis(torch.tensor([0.5, 1.0]), torch.tensor([0.25, 0.9])).item() == pytest.approx(0.175)
 
 
+def test_removal_weighs_the_paste_more_than_the_rest_of_its_breast() -> None:
+    real = torch.tensor([[[[0.5, 0.5, 0.4, 0.0]], [[0.6, 0.6, 0.6, 0.6]]]])
+    fake = torch.tensor([[[[0.9, 0.505, 0.4, 0.0]], [[0.6, 0.6, 0.6, 0.6]]]])
+    normal = torch.tensor([[[[0.7, 0.52, 0.36, 0.0]], [[0.1, 0.1, 0.1, 0.1]]]])
+    # pasted: 4·|0.5 − 0.7|, the second pixel changes by less than 0.01; rest of that breast: (0.02 + 0.04) / 2,
+    # without the background; the other breast, wherever x_n goes there, asks nothing
+    assert losses.removal(real, fake, normal).item() == pytest.approx(0.83)
+
+
+def test_removal_is_a_mean_over_pairs_so_that_a_large_tumour_counts_like_a_small_one() -> None:
+    real = torch.full((2, 2, 4, 4), 0.4)
+    fake = real.clone()
+    fake[0, 0, 0, 0] = 0.8  # one pixel
+    fake[1, 1] = 0.5  # all of a breast
+    # a pair each: 4·0.4 on the pixel and 0 elsewhere; 4·0.1 on the breast, and no rest
+    assert losses.removal(real, fake, fake).item() == pytest.approx(1.0)
+    assert losses.removal(real, fake, real).item() == 0
+
+
 def test_the_gate_closes_on_a_normal_side_and_stops_the_gradient() -> None:
     cam = torch.ones(1, 2, 2, 2, requires_grad=True)
     gated = losses.gate(cam, torch.tensor([[1.0, 0.0, 1.0]]), (4, 4))

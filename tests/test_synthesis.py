@@ -130,6 +130,22 @@ def test_labels_and_mask_say_which_side_was_changed(bank: TumourBank, seed: int)
     assert not (made.mask & (views == 0)).any()
 
 
+@given(SEEDS, st.sampled_from([(1, 0), (0, 1)]))
+def test_an_abnormal_side_is_never_pasted_into(bank: TumourBank, seed: int, abnormal: tuple[int, int]) -> None:
+    views = made_views(seed)
+    made = synthesise(views, bank, np.random.default_rng(seed), abnormal)
+    side = abnormal.index(1)
+    np.testing.assert_array_equal(made.fake[side], views[side])
+    assert not made.mask[side].any()
+    assert made.mask[1 - side].any()
+    assert made.labels == (1, 1, 1)  # one side by its label, the other by the paste
+
+
+def test_two_abnormal_sides_leave_nothing_to_paste_into(bank: TumourBank) -> None:
+    with pytest.raises(InputError, match="no normal one"):
+        synthesise(made_views(), bank, np.random.default_rng(0), (1, 1))
+
+
 @given(SEEDS)
 def test_tumours_lie_in_the_breast_and_are_brighter_than_it_was(bank: TumourBank, seed: int) -> None:
     view = breast(np.random.default_rng(seed))

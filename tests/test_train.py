@@ -69,6 +69,17 @@ def test_a_step_reports_every_loss_and_moves_both_halves() -> None:
         assert not torch.equal(before[half], after[half]), half
 
 
+def test_pasted_sides_are_judged_by_what_was_pasted_alone() -> None:
+    """Of one batch: the paper's L_syn counts an abnormal side that was not pasted into, the other one does not."""
+    batch = made_batch()
+    changed = Batch(batch.views, batch.labels, batch.real, torch.cat([batch.fake[:, :1], batch.real[:, 1:]], 1))
+    normal = torch.zeros_like(batch.real)
+    nothing_there = torch.cat([batch.real[:, :1], normal[:, 1:]], 1)  # x_n right where pasted, black elsewhere
+    assert made_step()._synthesis(changed, nothing_there) > 0.2
+    torch.manual_seed(0)
+    assert Step(DisAsymNet(TINY), LossWeights(), "fp32", paste="sides")._synthesis(changed, nothing_there) == 0
+
+
 def test_the_frozen_copy_takes_no_gradient_and_no_statistics() -> None:
     step = made_step()
     frozen = step.frozen.asyc
@@ -141,6 +152,21 @@ def test_an_item_depends_on_seed_epoch_and_index_alone(options: TrainOptions) ->
     batch = collate([data[0, index] for index in range(4)])
     assert batch.views.shape == (4, 2, 64, 32)
     assert len(batch.real) == len(batch.fake) == sum(pair.labels == (0, 0, 0) for pair in pairs[:4])
+
+
+def test_every_pair_with_a_normal_side_is_pasted_into_on_request(options: TrainOptions) -> None:
+    pairs = read_manifest(options.manifests[0]).pairs
+    banks = [build_bank(read_manifest(options.manifests[0].parent.parent / "other" / "manifest.csv").pairs).bank]
+    data = TrainingPairs(pairs, PairStore(options.out / "cache", 64, 32), banks, seed=5, paste="sides")
+    one_sided = 0
+    for index, pair in enumerate(pairs):
+        views, labels, fake = data[0, index]
+        assert (fake is None) == bool(labels[1:].all())
+        if fake is not None:
+            one_sided += any(pair.labels)
+            assert not (fake != views).any((1, 2))[labels[1:] == 1].any()  # an abnormal side stays
+            assert (fake != views).any()
+    assert one_sided > 0
 
 
 def test_the_store_gives_what_preprocessing_gives(options: TrainOptions) -> None:

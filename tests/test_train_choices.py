@@ -62,6 +62,7 @@ def test_impossible_choices_are_refused_before_anything_is_read(options: TrainOp
         ({"size": (100, 64)}, "multiples of 32, got 100×64"),
         ({"upsampling": "cubic"}, "unknown upsampling 'cubic': choose one of nearest, bilinear"),
         ({"x_ab": "x"}, "unknown x_ab 'x': choose one of sigmoid, masked"),
+        ({"paste": "all"}, "cannot paste into 'all': choose one of symmetric, sides"),
     ):
         with pytest.raises(InputError, match=message):
             dataclasses.replace(options, **change)

@@ -37,6 +37,12 @@ Examples:
 @click.option(
     "--start", type=FILE, help="Weights of an earlier run to begin with: its AsyC, and its AsyD if it has the same."
 )
+@click.option(
+    "--paste",
+    default="symmetric",
+    show_default=True,
+    help="symmetric: tumours go into pairs without an abnormal side; sides: into normal sides of any pair.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT after its last whole epoch.")
 def train_command(no_synthesis: bool, **options: Any) -> None:
     """Train DisAsymNet, or a method it is compared with, on pairs of mammograms.

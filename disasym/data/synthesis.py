@@ -1,4 +1,4 @@
-"""Synthesis: real tumours of another data set pasted into symmetric pairs (paper, section 2.3; DESIGN §1).
+"""Synthesis: real tumours of another data set pasted into normal breasts (paper, section 2.3; DESIGN §1).
 
     x_fake = x·Π(1 − α_k) + Σ t_k·α_k                    clipped to [0, 1], and 0 outside the breast
     α_k(p) = PEAK·exp(−½ (p − c_k)ᵀ Σ_k⁻¹ (p − c_k))      for a Mahalanobis distance up to MARGIN, else 0
@@ -64,27 +64,33 @@ class Shape:
     covariance: npt.NDArray[np.float64]  # [2, 2] Σ in view pixels
 
 
-def synthesise(views: Array, bank: TumourBank, rng: np.random.Generator) -> Synthetic:
-    """Paste tumours into the right, the left or both breasts (a third each), 1 to 3 into each of them.
+def synthesise(
+    views: Array, bank: TumourBank, rng: np.random.Generator, abnormal: tuple[int, int] = (0, 0)
+) -> Synthetic:
+    """Paste tumours into the right, the left or both breasts (equally often), 1 to 3 into each of them.
 
     Args:
-        views: float32 [2, H, W] of a symmetric pair, after augmentation: chest wall at column 0, background 0.
+        views: float32 [2, H, W], after augmentation: chest wall at column 0, background 0.
         bank: tumours of another data set than the one trained on; scaled by H over the bank's reference height.
         rng: the only source of randomness.
+        abnormal: the labels of right and left; a side with 1 stays as it is. The paper pastes into symmetric pairs.
 
     Raises:
-        InputError: views of another shape, or a side without a breast.
+        InputError: views of another shape, a side without a breast, or no normal side.
     """
     if views.ndim != 3 or views.shape[0] != 2:
         raise InputError(f"synthesise takes one pair of views [2, H, W], got shape {list(views.shape)}")
+    choices = [sides for sides in ((1, 0), (0, 1), (1, 1)) if not any(np.multiply(sides, abnormal))]
+    if not choices:
+        raise InputError("both sides are abnormal: there is no normal one to paste into")
     fake = views.copy()
     mask = np.zeros(views.shape, np.bool_)
-    right, left = ((1, 0), (0, 1), (1, 1))[rng.integers(3)]
+    right, left = choices[rng.integers(len(choices))]
     for side in np.flatnonzero((right, left)):
         placed = place(views[side], bank, int(rng.integers(1, MOST + 1)), rng)
         fake[side] = blend(views[side], placed)
         mask[side] = extent(views[side], placed)
-    return Synthetic(fake, (1, right, left), mask)
+    return Synthetic(fake, (1, right or abnormal[0], left or abnormal[1]), mask)
 
 
 def blend(view: Array, placed: Sequence[Placed]) -> Array:

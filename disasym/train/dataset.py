@@ -52,13 +52,16 @@ class PairStore:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
+PASTES = ("symmetric", "sides")  # into pairs without an abnormal side, as in the paper, or into each normal side
+
+
 @dataclass(frozen=True)
 class Batch:
-    """What one training step sees. F = symmetric pairs of the batch, each with a synthetic abnormality."""
+    """What one training step sees. F = pairs of the batch that were pasted into: see PASTES."""
 
     views: Tensor  # [B, 2, H, W]
     labels: Tensor  # [B, 3] asymmetry, right, left
-    real: Tensor  # [F, 2, H, W] the symmetric pairs again
+    real: Tensor  # [F, 2, H, W] the pairs that are pasted into, again
     fake: Tensor  # [F, 2, H, W] the same with tumours pasted in
 
     def to(self, device: str) -> "Batch":
@@ -71,8 +74,16 @@ class Batch:
 class TrainingPairs(Dataset[tuple[Array, Array, Array | None]]):
     """Item (epoch, index) → views, labels, fake. All randomness follows from (seed, epoch, index)."""
 
-    def __init__(self, pairs: Sequence[PairRow], store: PairStore, banks: Sequence[TumourBank], seed: int) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[PairRow],
+        store: PairStore,
+        banks: Sequence[TumourBank],
+        seed: int,
+        paste: str = "symmetric",
+    ) -> None:
         self.pairs, self.store, self.seed = pairs, store, seed
+        self.pasted_into = {"symmetric": pair_is_normal, "sides": a_side_is_normal}[paste]
         self.bank = {name: foreign_bank(name, banks) for name in {p.dataset for p in pairs}} if banks else {}
 
     def __len__(self) -> int:
@@ -84,9 +95,17 @@ class TrainingPairs(Dataset[tuple[Array, Array, Array | None]]):
         rng = np.random.default_rng([self.seed, epoch, index])
         views = augment(self.store.views(pair), rng)
         fake = None
-        if self.bank and pair.labels == (0, 0, 0):
-            fake = synthesise(views, self.bank[pair.dataset], rng).fake
+        if self.bank and self.pasted_into(pair):
+            fake = synthesise(views, self.bank[pair.dataset], rng, pair.labels[1:]).fake
         return views, np.asarray(pair.labels, np.float32), fake
+
+
+def pair_is_normal(pair: PairRow) -> bool:
+    return not any(pair.labels)
+
+
+def a_side_is_normal(pair: PairRow) -> bool:
+    return not all(pair.labels[1:])
 
 
 def foreign_bank(dataset: str, banks: Sequence[TumourBank]) -> TumourBank:

@@ -8,6 +8,7 @@ from disasym.comparisons import METHODS, configured
 from disasym.errors import InputError
 from disasym.losses import LossWeights
 from disasym.model import ModelConfig
+from disasym.train.dataset import PASTES
 from disasym.train.frozen import FROZEN
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -49,6 +50,7 @@ class TrainOptions:
     head_lr_factor: float = (
         1.0  # the head "contrast", which starts at 0, learns this many times faster than AsyC's rest
     )
+    paste: str = "symmetric"  # a name in PASTES: what tumours are pasted into, and L_syn with it (docs/adr/0029)
     patience: int = 0  # epochs without a better validation AUC after which training stops; 0: never
     resume: bool = False
     workers: int = 0  # data loading processes
@@ -61,6 +63,8 @@ class TrainOptions:
             raise InputError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
         if self.freeze not in FROZEN:
             raise InputError(f"cannot freeze {self.freeze!r}: choose one of {', '.join(FROZEN)}")
+        if self.paste not in PASTES:
+            raise InputError(f"cannot paste into {self.paste!r}: choose one of {', '.join(PASTES)}")
         if self.freeze != "none" and self.init is None and self.start is None:
             raise InputError(f"--freeze {self.freeze} keeps random weights for ever: give --init or --start")
         if self.freeze == "asyc" and not self.config.decoder:

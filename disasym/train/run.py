@@ -70,12 +70,13 @@ def fit(
         check_device(options.device)
         processes = Processes(device=options.device)
     state, weights = options.out / "state.safetensors", options.out / "model.safetensors"
-    step = Step(initial_model(options, processes.device), options.weights, options.precision, processes, options.freeze)
+    model = initial_model(options, processes.device)
+    step = Step(model, options.weights, options.precision, processes, options.freeze, options.paste)
     history = same_everywhere(resumed(options, state, step), options.out, processes)
 
     config = step.model.config
     store = PairStore(options.cache_folder, config.height, config.width)
-    pairs = TrainingPairs(training, store, banks_of(options), options.seed)
+    pairs = TrainingPairs(training, store, banks_of(options), options.seed, options.paste)
     batches = EpochBatches(len(pairs), options.batch, options.seed, processes)
     data = loader(pairs, batches, options.workers, pin=processes.device.startswith("cuda"))
     log = RunLog(options.out, len(history)) if processes.first else None

@@ -15,13 +15,8 @@ def begin_with(model: DisAsymNet, path: Path) -> None:
         CheckpointError: absent, damaged, or of a network that differs in more than its AsyD.
     """
     given = read_config(path)
-    alike = dataclasses.replace(
-        given,
-        decoder=model.config.decoder,
-        upsampling=model.config.upsampling,
-        x_ab=model.config.x_ab,
-        upside_down=model.config.upside_down,  # no weight depends on it
-    )
+    free = ("decoder", "upsampling", "x_ab", "x_n", "skips", "upside_down")  # AsyD's, and one without a weight
+    alike = dataclasses.replace(given, **{name: getattr(model.config, name) for name in free})
     if alike != model.config:
         names = [f.name for f in dataclasses.fields(alike) if getattr(alike, f.name) != getattr(model.config, f.name)]
         differ = ", ".join(

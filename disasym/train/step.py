@@ -25,7 +25,8 @@ class Step:
 
     With several processes each takes its part of a batch, and all make the step of one process that had all of it
     (docs/adr/0020). `processes` says who we are; its device is where the model already is.
-    What `freeze` names keeps its weights, and the encoder or AsyC around it its BatchNorm statistics.
+    What `freeze` names keeps its weights, and the encoder or AsyC around it its BatchNorm statistics. `paste`, of
+    PASTES, says what the synthetic pairs of a batch are.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class Step:
         precision: str,
         processes: Processes | None = None,
         freeze: str = "none",
+        paste: str = "symmetric",
     ) -> None:
         self.model, self.weights, self.processes = model, weights, processes or Processes()
+        self.paste = paste
         self.still = frozen(model.asyc, freeze)
         if self.processes.count > 1:
             share_batchnorm(model, self.processes.device)
@@ -115,8 +118,14 @@ class Step:
             judged = _classification(self.frozen.asyc(x_n), losses.no_abnormality(labels))
             parts["discrimination"] = shares.pairs * judged
         if synthetic:
-            parts["synthesis"] = shares.fakes * losses.synthesis(batch.real, normal[pairs:])
+            parts["synthesis"] = shares.fakes * self._synthesis(batch, normal[pairs:])
         return parts, x_n
+
+    def _synthesis(self, batch: Batch, normal_of_fake: Tensor) -> Tensor:
+        """The paper's L_syn of symmetric pairs; of any others the one that asks nothing of an abnormal side."""
+        if self.paste == "symmetric":
+            return losses.synthesis(batch.real, normal_of_fake)
+        return losses.removal(batch.real, batch.fake, normal_of_fake)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.kind, dtype=self.dtype, enabled=self.dtype is not None)

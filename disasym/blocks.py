@@ -1,5 +1,6 @@
-"""The asymmetric transformer ψ_asyt of DisAsymNet (arXiv 2307.02935, section 2.1), one block of it."""
+"""What the two halves of DisAsymNet are stacked from: a block of the transformer ψ_asyt, a stage of the decoder ψ_g."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,3 +30,18 @@ class AsymmetricBlock(nn.Module):
         attention = bilateral_attention(q, k, v, backend=self.attention)  # [B, 2, N, 2·D]
         change: Tensor = self.out(F.gelu(self.fuse_f(normed) + self.fuse_attention(attention)))
         return f + change
+
+
+class DecoderStage(nn.Module):
+    """Two 3×3 convolutions over the upsampled features and the encoder's skip."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, y: Tensor, skip: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(torch.cat([y, skip], dim=1))))
+        return F.relu(self.bn2(self.conv2(y)))
