@@ -6,7 +6,7 @@
 
     python benchmarks/cross_validation.py --data DATA --work runs/lite --joint --preset lite --method asyc \\
         --init lite0.safetensors --freeze shallow --lr 1e-4 --head-lr-factor 10 --epochs 5 --lr-step 4 \\
-        --precision fp32 --seed 11 --average 3 --name cross_validation_lite
+        --precision fp32 --seed 11 --name cross_validation_lite
 
 Each fold trains afresh with `disasym.train.fit` and a fixed schedule: the last epoch is scored, nothing is chosen on
 the held-out women. With --joint one training sees both sets, else there is one for each. Tumours, where the method
@@ -19,7 +19,6 @@ own), and the scores of each pair in one table that can be committed.
 
 import argparse
 import csv
-import dataclasses
 import json
 import multiprocessing
 import os
@@ -33,7 +32,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from disasym.average import average
 from disasym.checkpoint import load_model
 from disasym.comparisons import METHODS
 from disasym.data.manifest import read_manifest
@@ -56,7 +54,6 @@ class Fold:
     index: int
     count: int
     options: TrainOptions
-    average: int = 1  # trainings, with seeds one after another, whose weights are averaged
 
 
 def run_fold(fold: Fold, threads: int) -> list[dict[str, object]]:
@@ -65,9 +62,8 @@ def run_fold(fold: Fold, threads: int) -> list[dict[str, object]]:
     options = fold.options
     pairs = [pair for path in options.manifests for pair in read_manifest(path).pairs]
     training, held_out = folds(pairs, fold.count, options.seed)[fold.index]
-    seeds = [dataclasses.replace(options, seed=options.seed + k, out=options.out / str(k)) for k in range(fold.average)]
-    trained = [fit(each, training, []).weights for each in seeds]
-    model = average(trained) if len(trained) > 1 else load_model(trained[0])
+    result = fit(options, training, [])
+    model = load_model(result.weights)
     store = PairStore(options.cache or options.out / "cache", model.config.height, model.config.width)
     scores = score(model, held_out, store, options.batch)
     return [
@@ -131,7 +127,7 @@ def main() -> None:
     started = time.perf_counter()
     datasets = arguments.datasets.split(",")
     work = [
-        Fold(index, arguments.folds, options_of(arguments, group, index), arguments.average)
+        Fold(index, arguments.folds, options_of(arguments, group, index))
         for group in ([datasets] if arguments.joint else [[dataset] for dataset in datasets])
         for index in range(arguments.folds)
     ]
@@ -195,7 +191,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--average", type=int, default=1, help="trainings of each fold whose weights are averaged")
     parser.add_argument("--jobs", type=int, default=2, help="folds trained at once")
     return parser.parse_args()
 

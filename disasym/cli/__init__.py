@@ -3,7 +3,6 @@
 import click
 
 from disasym import __version__
-from disasym.cli.average import average_command
 from disasym.cli.bench import bench_command
 from disasym.cli.calibrate import calibrate_command
 from disasym.cli.demo import demo_command
@@ -50,7 +49,6 @@ class _Commands(click.Group):
         prepare_command,
         tumours_command,
         train_command,
-        average_command,
         evaluate_command,
         calibrate_command,
         reproduce_command,
