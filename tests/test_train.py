@@ -3,6 +3,7 @@
 import copy
 import csv
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +213,14 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(options: TrainOptions) -> No
         for key, value in one.items():
             assert torch.equal(value, other[key]), f"{name}: {key}"
     assert whole.best_epoch == resumed.best_epoch
+
+
+def test_a_run_from_before_an_option_existed_had_its_default(options: TrainOptions) -> None:
+    stored = json.loads(options.as_json())
+    del stored["paste"]
+    options.check_resumes(json.dumps(stored), Path("run"))
+    with pytest.raises(InputError, match="cannot resume run: paste was 'symmetric' and is now 'sides'"):
+        dataclasses.replace(options, paste="sides").check_resumes(json.dumps(stored), Path("run"))
 
 
 def test_a_second_run_in_the_same_folder_is_refused_without_resume(options: TrainOptions) -> None:

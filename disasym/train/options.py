@@ -1,7 +1,7 @@
 """What a training run is told, and what of it must not change when it is resumed."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from disasym.comparisons import METHODS, configured
@@ -112,12 +112,13 @@ class TrainOptions:
         return json.dumps(asdict(self), default=str, indent=2)
 
     def check_resumes(self, stored: str, where: Path) -> None:
-        """Refuse to continue another experiment.
+        """Refuse to continue another experiment. An option that `stored` does not know came later: it had its default.
 
         Raises:
             InputError: names the first option that differs, with both values.
         """
-        before, now = json.loads(stored), json.loads(self.as_json())
+        later = {option.name: option.default for option in fields(self) if option.default is not MISSING}
+        before, now = {**later, **json.loads(stored)}, json.loads(self.as_json())
         for name in now:
             if name not in MAY_CHANGE and before.get(name) != now[name]:
                 raise InputError(
