@@ -228,7 +228,7 @@ def test_a_map_is_held_against_the_lesions_of_its_own_breast(
     cam = torch.zeros(1, 2, 8, 4)
     cam[0, 0, row, column], cam[0, 1, row, column] = right, left
     classified = SimpleNamespace(cam=cam)
-    model = SimpleNamespace(config=SimpleNamespace(height=64, width=32), asyc=lambda _: classified)
+    model = SimpleNamespace(config=SimpleNamespace(height=64, width=32), classify=lambda _: classified)
     (found,), unreadable = locate(cast("DisAsymNet", model), [pair], Processes())
     assert found[:2] == (pair.pair_id, "R")
     assert (found[2].ior > 0.3) == (right == 1)
