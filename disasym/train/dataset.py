@@ -1,7 +1,7 @@
 """Training pairs: preprocessed once, kept on disk, augmented and synthesised anew in every epoch."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,10 @@ class PairStore:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-PASTES = ("symmetric", "sides")  # into pairs without an abnormal side, as in the paper, or into each normal side
+PASTES: dict[str, Callable[[PairRow], bool]] = {  # the pairs that are pasted into, always on a normal side
+    "symmetric": lambda pair: not any(pair.labels),  # as in the paper
+    "sides": lambda pair: not all(pair.labels[1:]),
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class TrainingPairs(Dataset[tuple[Array, Array, Array | None]]):
         paste: str = "symmetric",
     ) -> None:
         self.pairs, self.store, self.seed = pairs, store, seed
-        self.pasted_into = {"symmetric": pair_is_normal, "sides": a_side_is_normal}[paste]
+        self.pasted_into = PASTES[paste]
         self.bank = {name: foreign_bank(name, banks) for name in {p.dataset for p in pairs}} if banks else {}
 
     def __len__(self) -> int:
@@ -98,14 +101,6 @@ class TrainingPairs(Dataset[tuple[Array, Array, Array | None]]):
         if self.bank and self.pasted_into(pair):
             fake = synthesise(views, self.bank[pair.dataset], rng, pair.labels[1:]).fake
         return views, np.asarray(pair.labels, np.float32), fake
-
-
-def pair_is_normal(pair: PairRow) -> bool:
-    return not any(pair.labels)
-
-
-def a_side_is_normal(pair: PairRow) -> bool:
-    return not all(pair.labels[1:])
 
 
 def foreign_bank(dataset: str, banks: Sequence[TumourBank]) -> TumourBank:
