@@ -1,4 +1,4 @@
-"""How the demonstration model was made: AsyC on all pairs of both sets, then AsyD on top of it (docs/adr/0024).
+"""How the demonstration model was made: AsyC on all pairs of both sets, then AsyD on top of it (docs/adr/0024, 0029).
 
     disasym tumours --manifest DATA/mias/manifest.csv --out WORK/tumours-mias.npz
     disasym tumours --manifest DATA/cesm/manifest.csv --enhancing --out WORK/tumours-cesm.npz
