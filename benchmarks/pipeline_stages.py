@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from disasym.data.loaders import Loaders
 from disasym.engines import Engine, load
 from disasym.engines.base import usable_cores
 from disasym.infer.finish import finish
@@ -113,18 +114,19 @@ class _Pace:
 
 
 def _loading(jobs: Sequence[Job], engine: Engine, seconds: float) -> tuple[list[Loaded], _Pace]:
-    """Some loaded pairs, and the pace in as many threads as there are cores."""
+    """Some loaded pairs, and the pace of as many loaders as there are cores."""
     kept: list[Loaded] = []
+    loaders = Loaders()
 
     def one(number: int) -> None:
-        pair = load_pair(jobs[number % len(jobs)], engine.info.height, engine.info.width)
+        pair = load_pair(jobs[number % len(jobs)], engine.info.height, engine.info.width, loaders.load)
         if not isinstance(pair, Loaded):
             raise SystemExit(f"a film of the archive cannot be read: {pair.problems}")
         if len(kept) < 64:
             kept.append(pair)
 
-    rate = _rate(one, seconds)
-    return kept, rate
+    with loaders:
+        return kept, _rate(one, seconds, loaders)
 
 
 def _scoring(pairs: Sequence[Loaded], engine: Engine, batch: int, seconds: float) -> tuple[list[Scored], _Pace]:
@@ -143,12 +145,16 @@ def _finishing(scored: Sequence[Scored], engine: Engine, asked: Wanted, seconds:
     return _rate(lambda number: finish(scored[number % len(scored)], engine, asked), seconds)
 
 
-def _rate(one: Callable[[int], object], seconds: float) -> _Pace:
+def _rate(one: Callable[[int], object], seconds: float, loaders: Loaders | None = None) -> _Pace:
     """Calls by all cores, for this long; the first call of each thread is not counted."""
+
+    def used_so_far() -> float:
+        return time.process_time() + sum(map(processor_seconds, loaders.pids if loaders else ()))
+
     cores = usable_cores()
     with ThreadPoolExecutor(cores) as pool:
         list(pool.map(one, range(cores)))
-        began, used = time.perf_counter(), time.process_time()
+        began, used = time.perf_counter(), used_so_far()
 
         def work(worker: int) -> int:
             done = 0
@@ -158,7 +164,7 @@ def _rate(one: Callable[[int], object], seconds: float) -> _Pace:
             return done
 
         count = sum(pool.map(work, range(cores)))
-        return _Pace(count, time.perf_counter() - began, time.process_time() - used)
+        return _Pace(count, time.perf_counter() - began, used_so_far() - used)
 
 
 def infer_command(folder: Path, out: Path, setting: Setting) -> list[str]:
@@ -205,6 +211,12 @@ def _cores_of_children() -> float:
     now = times.children_user + times.children_system
     used, _before[0] = now - _before[0], now
     return used
+
+
+def processor_seconds(pid: int) -> float:
+    """Of all threads of a process that runs, in user and system mode (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> int:

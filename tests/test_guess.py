@@ -175,7 +175,7 @@ def test_the_threads_of_an_engine_do_not_spin_where_films_are_decoded_beside_it(
 ) -> None:
     """The option is read back from the session; answers are the same to the bit."""
     opened: list[Any] = []
-    monkeypatch.setattr(run, "infer_with", lambda engine, _: opened.append(spinning(engine)))
+    monkeypatch.setattr(run, "infer_with", lambda engine, *_: opened.append(spinning(engine)))
     run.infer(InferOptions(tmp_path, tmp_path / "out", quiet=True))
     assert opened == ["0"]
     with load(default_model()) as alone, load(default_model(), shared=True) as beside:

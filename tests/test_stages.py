@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from disasym.data import loading as loading_module
 from disasym.dicom import Fate
 from disasym.errors import InputError
 from disasym.infer import stages as stages_module
@@ -24,7 +25,7 @@ def test_pairs_keep_their_order_and_few_are_held(tmp_path: Path, monkeypatch: py
     begun = 0
     lock = threading.Lock()
 
-    def counted(job: Job, height: int, width: int) -> Failed:
+    def counted(job: Job, *_: object) -> Failed:
         nonlocal begun
         with lock:
             begun += 1
@@ -45,7 +46,7 @@ def test_an_unforeseen_error_costs_one_pair_and_its_text_is_not_repeated(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("while reading the film of Jane Canary")
 
-    monkeypatch.setattr(stages_module, "load", broken)
+    monkeypatch.setattr(loading_module, "load", broken)
     failed = load_pair(job, 64, 32)
     assert isinstance(failed, Failed)
     assert set(failed.problems) == {job.right.path, job.left.path}

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from disasym.bench.contenders import Contender
-from disasym.doctor.limited import described
+from disasym.exit_status import described
 
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from disasym.bench.child import serve; serve()"
 LONGEST = 600.0  # seconds for one command: an engine that compiles itself takes its time, one that hangs is stopped

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from disasym.doctor.limited import described, run_limited
+from disasym.doctor.limited import run_limited
+from disasym.exit_status import described
 
 START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from disasym.doctor.child import answer;"

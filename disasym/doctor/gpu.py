@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 from disasym.doctor.findings import Finding
-from disasym.doctor.limited import Ended, described, run_limited
+from disasym.doctor.limited import Ended, run_limited
 from disasym.doctor.packages import version_of
+from disasym.exit_status import described
 
 SECONDS = 10.0  # nvidia-smi wakes sleeping GPUs first, one after the other
 FIELDS = ("index", "name", "driver_version", "compute_cap", "memory.total", "memory.free")

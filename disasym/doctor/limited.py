@@ -56,16 +56,6 @@ def stop_all() -> None:
         _kill(process)
 
 
-def described(code: int) -> str:
-    """An exit status in words: a crash is named by its signal."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was ended by signal {-code}"
-
-
 def _stopped(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     """Kill it and its children; what it had written. Never waits longer than GRACE."""
     _kill(process)

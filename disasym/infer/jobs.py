@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from disasym.data.loading import Source
 from disasym.data.manifest import ImageRow, PairRow, read_manifest
 from disasym.dicom import DicomPair, Fate, Header, Scan, scan, scan_files
 from disasym.errors import InputError
 from disasym.spec import View
-
-Source = Header | ImageRow  # one breast: a DICOM file that was found, or a row of a manifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from disasym import __version__
+from disasym.data.loading import Source
 from disasym.dicom import Header
 from disasym.dicom.out import Algorithm, Breast, Film, Lesion, PairFindings, read_film
 from disasym.dicom.out.capture import make_captures
@@ -15,7 +16,6 @@ from disasym.dicom.out.report import make_reports
 from disasym.dicom.out.segmentation import Labels, make_segmentation
 from disasym.engines import Engine
 from disasym.infer.boxes import HOT, Region, window_in_file
-from disasym.infer.jobs import Source
 from disasym.infer.results import OBJECTS
 from disasym.infer.stages import Scored
 from disasym.preprocess import Mammogram

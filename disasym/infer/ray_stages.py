@@ -15,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from disasym import __version__
+from disasym.data.loaders import keep_freed_memory
+from disasym.data.loading import Source
 from disasym.dicom import Header
 from disasym.dicom.patient import Patient
 from disasym.engines import Engine, EngineInfo, load
 from disasym.errors import DisasymError, EngineError
 from disasym.infer.finish import Finished, finish
-from disasym.infer.jobs import Job, Source
+from disasym.infer.jobs import Job
 from disasym.infer.stages import Failed, Loaded, Scored, Scorer, load_pair
 from disasym.infer.wanted import Wanted
 from disasym.spec import Array
@@ -122,6 +124,7 @@ def _anonymous(source: Source) -> Source:
 
 def load_block(block: Block, height: int, width: int) -> Iterator[Block]:
     """Jobs → Loaded or Failed, one block a pair."""
+    keep_freed_memory()
     for job in unpacked(block):
         yield _block(load_pair(job, height, width))
 

@@ -4,11 +4,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from disasym.data.loaders import Loaders
 from disasym.dicom import Fate
 from disasym.engines import Engine, load
 from disasym.engines.base import usable_cores
@@ -93,24 +94,32 @@ def infer(options: InferOptions) -> Summary:
         ManifestError, EngineError, MissingExtraError, CheckpointError: see `read_manifest` and `engines.load`.
     """
     model = options.model or default_model()
-    # shared: films are decoded beside it
-    with load(model, options.engine, options.device, options.threads, shared=True) as engine:
-        return infer_with(engine, options)
+    # loaders begin while the engine is opened; shared: films are decoded beside it
+    with (
+        Loaders(begun=options.workers or usable_cores()) as loaders,
+        load(model, options.engine, options.device, options.threads, shared=True) as engine,
+    ):
+        return infer_with(engine, options, loaders)
 
 
-def infer_with(engine: Engine, options: InferOptions) -> Summary:
+def infer_with(engine: Engine, options: InferOptions, loaders: Loaders | None = None) -> Summary:
     """`infer` with an engine that is open; the options that say which one are not looked at.
+
+    Args:
+        loaders: processes that load films and are kept for the next run; None: they begin and end with this one.
 
     Raises:
         InputError, ManifestError: as `infer`.
     """
     asked = wanted(options.write, engine, options.model or default_model())
     check_places(options.source, options.out)
+    with nullcontext(loaders) if loaders else Loaders() as films:
 
-    def here(store: Store, clock: Clock) -> Way:
-        return _Here(options, store, Scorer(engine, options.batch), options.workers or usable_cores(), asked, clock)
+        def here(store: Store, clock: Clock) -> Way:
+            scorer = Scorer(engine, options.batch)
+            return _Here(options, store, films, scorer, options.workers or usable_cores(), asked, clock)
 
-    return conduct(engine, options, asked, here)
+        return conduct(engine, options, asked, here)
 
 
 class Way(Protocol):
@@ -185,10 +194,11 @@ Finishing = Future[Finished | Failed]
 
 @dataclass(frozen=True)
 class _Here:
-    """Threads of this process."""
+    """This machine: films are loaded in other processes, the rest is done in threads of this one."""
 
     options: InferOptions
     store: Store
+    loaders: Loaders
     scorer: Scorer
     workers: int
     asked: Wanted
@@ -235,7 +245,7 @@ class _Here:
         info = self.scorer.engine.info
         with _pool(self.workers) as pool:
             ahead = self.workers + self.scorer.batch
-            loaded = load_all(jobs, info.height, info.width, pool, ahead, self.clock)
+            loaded = load_all(jobs, info.height, info.width, pool, ahead, self.clock, self.loaders.load)
             for batch in _finished(
                 score_all(loaded, self.scorer, self.clock), lambda pair: pool.submit(self._end, pair)
             ):
@@ -277,7 +287,7 @@ def _finished(
 
 @contextmanager
 def _pool(workers: int) -> Iterator[Executor]:
-    """Threads: decoders, numpy and PNG compression let each other run. An interrupt does not wait for the queue."""
+    """Threads, which wait for loaders or compress pictures. An interrupt does not wait for the queue."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="disasym")
     try:
         yield pool

@@ -1,4 +1,4 @@
-"""The stages that a pair passes: decoded and preprocessed in threads, scored in batches, always in the same order.
+"""The stages that a pair passes: decoded and preprocessed by several, scored in batches, always in the same order.
 
 Memory is bounded: at most `ahead` pairs are decoded and not yet scored, and they are held at the network's size.
 """
@@ -7,20 +7,18 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import singledispatch
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
 from disasym.ahead import in_order
-from disasym.data.manifest import ImageRow, load_mammogram
-from disasym.dicom import Header, open_film
+from disasym.data.loading import Attempt, attempt
 from disasym.engines import Engine
-from disasym.errors import EngineError, ImageError, InputError
+from disasym.errors import EngineError, InputError
 from disasym.infer.clock import Clock
-from disasym.infer.jobs import Job, Source, find_work
-from disasym.preprocess import Mammogram, preprocess
+from disasym.infer.jobs import Job, find_work
+from disasym.preprocess import Mammogram
 from disasym.spec import Array, Outputs
 
 _log = logging.getLogger(__name__)
@@ -60,14 +58,20 @@ class Failed:
 
 
 def load_all(
-    jobs: Iterable[Job], height: int, width: int, pool: Executor, ahead: int, clock: Clock | None = None
+    jobs: Iterable[Job],
+    height: int,
+    width: int,
+    pool: Executor,
+    ahead: int,
+    clock: Clock | None = None,
+    load: Attempt = attempt,
 ) -> Iterator[Loaded | Failed]:
-    """Decode and preprocess `jobs` in `pool`; results come in the order of `jobs`, whatever finishes first."""
+    """`load_pair` of `jobs` in `pool`; results come in the order of `jobs`, whatever finishes first."""
     clock = clock or Clock()
 
     def loaded(job: Job) -> Loaded | Failed:
         with clock.busy("decode", job.pair_id):
-            return load_pair(job, height, width)
+            return load_pair(job, height, width, load)
 
     for pair in in_order((pool.submit(loaded, job) for job in jobs), ahead):
         with clock.waiting("engine", "input"):
@@ -75,18 +79,14 @@ def load_all(
         yield ended
 
 
-def load_pair(job: Job, height: int, width: int) -> Loaded | Failed:
-    """Both breasts of a pair. Both are tried, so that each damaged file is found in one run."""
-    breasts: list[Mammogram] = []
-    problems: dict[Path, str] = {}
-    for source in (job.right, job.left):
-        try:
-            breasts.append(load(source, height, width))
-        except ImageError as error:
-            problems[source.path] = str(error).removeprefix(f"{source.path}: ")
-        except Exception as error:  # a bug costs the pair it meets, not the archive; its text may quote the file
-            problems[source.path] = f"unexpected {type(error).__name__} while reading it: please report this"
-    return Failed(job, problems) if problems else Loaded(job, *breasts)
+def load_pair(job: Job, height: int, width: int, load: Attempt = attempt) -> Loaded | Failed:
+    """Both breasts of a pair, each by `load`. Both are tried, so that each damaged file is found in one run."""
+    sources = (job.right, job.left)
+    right, left = (load(source, height, width) for source in sources)
+    if isinstance(right, Mammogram) and isinstance(left, Mammogram):
+        return Loaded(job, right, left)
+    tried = zip(sources, (right, left), strict=True)
+    return Failed(job, {source.path: why for source, why in tried if isinstance(why, str)})
 
 
 def load_views(source: Path, height: int, width: int, most: int = 8) -> Array:
@@ -101,30 +101,6 @@ def load_views(source: Path, height: int, width: int, most: int = 8) -> Array:
     if not views:
         raise InputError(f"{source}: no pair of mammograms that can be read; disasym infer says why")
     return np.array(views)
-
-
-@singledispatch
-def load(source: Source, height: int, width: int) -> Mammogram:
-    """Decode one breast and bring it into the network's frame. ImageError when that cannot be done."""
-    raise TypeError(f"no way to load a {type(source).__name__}")
-
-
-@load.register
-def _(source: Header, height: int, width: int) -> Mammogram:
-    return preprocess(
-        open_film(source.path),
-        source.laterality,
-        source.view,
-        height,
-        width,
-        pixel_aspect=source.pixel_aspect,
-        chest_wall=source.chest_wall,
-    )
-
-
-@load.register
-def _(source: ImageRow, height: int, width: int) -> Mammogram:
-    return load_mammogram(source, height, width)
 
 
 class Scorer:

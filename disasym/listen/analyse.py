@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
 
+from disasym.data.loaders import Loaders
 from disasym.dicom import Skip, read_header
 from disasym.engines import Engine
 from disasym.errors import ImageError
@@ -33,16 +34,16 @@ def complete(films: Iterable[Path], include_processing: bool) -> bool:
     return bool(views) and all(len(sides) == 2 for sides in views.values())
 
 
-def analyse(engine: Engine, options: InferOptions, films: Iterable[Path]) -> Outcome:
+def analyse(engine: Engine, loaders: Loaders, options: InferOptions, films: Iterable[Path]) -> Outcome:
     """Score the films in `options.source` as `disasym infer` does; all again if they were scored by another model.
 
     Raises:
         DisasymError: as `disasym.infer.infer`.
     """
     try:
-        summary = infer_with(engine, options)
+        summary = infer_with(engine, options, loaders)
     except OtherSettingsError:
-        summary = infer_with(engine, replace(options, fresh=True))
+        summary = infer_with(engine, replace(options, fresh=True), loaders)
     studies: dict[str, None] = {}
     women: dict[str, None] = {}
     for film in films:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from pynetdicom import _config
 
+from disasym.data.loaders import Loaders
 from disasym.engines import Engine, load
 from disasym.errors import DisasymError
 from disasym.infer import InferOptions, default_model
@@ -53,6 +54,7 @@ def listen(
         tls = None if options.tls is None else (options.tls.server(), options.tls.client())
         model = options.model or default_model()
         engine = stack.enter_context(load(model, options.engine, options.device, options.threads, shared=True))
+        loaders = stack.enter_context(Loaders())
         wanted(options.written, engine, model)
         stack.enter_context(only_run(options.out))
         book = Book(options.out)
@@ -64,7 +66,7 @@ def listen(
         room = WaitingRoom(
             options.timeout, lambda exam: complete(spool.films(exam), options.include_processing), time.monotonic
         )
-        work = _Work(options, engine, spool, book, room, senders)
+        work = _Work(options, engine, loaders, spool, book, room, senders)
         work.take_up()
         address = Address(options.ae_title, options.host, options.port, options.allow, None if tls is None else tls[0])
         for sender in senders:
@@ -106,12 +108,13 @@ class _Work:
         self,
         options: ListenOptions,
         engine: Engine,
+        loaders: Loaders,
         spool: Spool,
         book: Book,
         room: WaitingRoom,
         senders: list[Sender],
     ) -> None:
-        self._options, self._engine, self._spool, self._book = options, engine, spool, book
+        self._options, self._engine, self._loaders, self._spool, self._book = options, engine, loaders, spool, book
         self._room, self._senders = room, senders
         self._index_next = self._house_at = 0.0
         self._index_old = True
@@ -163,7 +166,7 @@ class _Work:
             log.error("exam %s: left alone: %s", exam, problem)
             return
         started = time.monotonic()
-        outcome = analyse(self._engine, self._infer_options(exam), films)
+        outcome = analyse(self._engine, self._loaders, self._infer_options(exam), films)
         results = results_of(self._options.out, exam, self._options.destinations)
         self._book.finish(exam, outcome, results)
         for sender in self._senders:

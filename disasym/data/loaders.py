@@ -1,0 +1,191 @@
+"""Films loaded in processes of their own: none waits for another's Python, and a decoder that crashes costs one film.
+
+Threads do not scale here. Decoders release Python's lock, but a sixth of the time of a film is Python, most of it
+the search for the breast, so that six threads are as many as one process can use (ADR 0031).
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+from disasym.data.loading import Source, attempt
+from disasym.exit_status import described
+from disasym.preprocess import Mammogram
+
+START = (  # an interrupt is for the parent, which lets the films in work be finished
+    "import json, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = json.loads(sys.argv[1]);"
+    " from disasym.data.loaders import serve; serve()"
+)
+ATTEMPTS = 2  # a process that the system ends for want of memory did not end because of its film
+LONGEST = 600.0  # seconds for one film: the largest take two, and an archive must not wait for ever
+GRACE = 5.0  # seconds in which a process that gave no answer ends by itself
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+KEPT = 1 << 30  # bytes
+
+
+class Loaders:
+    """Processes that load films, as many as are asked at a time; a context manager, which ends them.
+
+    Each begins when it is first needed and is asked again; any thread may ask.
+    """
+
+    def __init__(self, begun: int = 0) -> None:
+        """`begun`: so many begin at once, while other things are made ready."""
+        self._idle: queue.LifoQueue[_Loader] = queue.LifoQueue()
+        self._all: list[_Loader] = []
+        for _ in range(begun):
+            loader = _Loader()
+            with contextlib.suppress(OSError):  # told when it is asked
+                loader.begin()
+            self._all.append(loader)
+            self._idle.put(loader)
+
+    def load(self, source: Source, height: int, width: int) -> Mammogram | str:
+        """As `disasym.data.loading.attempt`; a process that ends on it, or does not answer, is a reason too."""
+        try:
+            loader = self._idle.get_nowait()
+        except queue.Empty:
+            loader = _Loader()
+            self._all.append(loader)
+        try:
+            return loader.ask((source, height, width))
+        finally:
+            self._idle.put(loader)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the processes that run."""
+        return tuple(loader.process.pid for loader in self._all if loader.process is not None)
+
+    def close(self) -> None:
+        """End all processes. Nobody may be asking."""
+        for loader in self._all:
+            loader.stop()
+        for loader in self._all:
+            loader.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Loader:
+    """One process; it is started when it is asked and does not run."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self._late = False
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Start it if it does not run. OSError: the system has none to give."""
+        self.process = self.process or _started()
+        return self.process
+
+    def ask(self, request: tuple[Source, int, int]) -> Mammogram | str:
+        how = ""
+        for _ in range(ATTEMPTS):
+            try:
+                process = self.begin()
+            except OSError as error:
+                return f"no process could be started to read it ({error.strerror or type(error).__name__})"
+            timer = threading.Timer(LONGEST, self._give_up)
+            timer.daemon = True
+            timer.start()
+            try:
+                return _answered(process, request)
+            except (EOFError, OSError, pickle.UnpicklingError):  # it has ended, perhaps within its answer
+                how = described(self.end())
+                if self._late:
+                    self._late = False
+                    return f"it was not read within {LONGEST:g} s, so reading it was stopped"
+            finally:
+                timer.cancel()
+        return f"the process that reads it {how} {ATTEMPTS} times: the file makes the decoder crash, or memory ran out"
+
+    def stop(self) -> None:
+        """End it now: it reads and writes nothing of its own."""
+        if self.process is not None:
+            self.process.kill()
+
+    def end(self) -> int:
+        """Its exit status, once it has ended, by itself or not; 0 if it does not run."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        with contextlib.suppress(OSError):  # what it was asked last and did not read
+            _pipe(process.stdin).close()
+        with process:  # closes its other pipe
+            try:
+                return process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return process.wait()
+
+    def _give_up(self) -> None:
+        self._late = True
+        self.stop()
+
+
+def _started() -> subprocess.Popen[bytes]:
+    where = json.dumps([entry or os.getcwd() for entry in sys.path])  # noqa: PTH109 - as Python itself reads ""
+    return subprocess.Popen(  # noqa: S603 - this Python, this package
+        [sys.executable, "-c", START, where],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=_environment(os.environ),
+    )
+
+
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Matrices are not multiplied here: a thread a core in each of as many processes as cores would be idle memory."""
+    return {**given, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _answered(process: subprocess.Popen[bytes], request: tuple[Source, int, int]) -> Mammogram | str:
+    pickle.dump(request, _pipe(process.stdin), protocol=pickle.HIGHEST_PROTOCOL)
+    _pipe(process.stdin).flush()
+    return cast(Mammogram | str, pickle.load(_pipe(process.stdout)))  # noqa: S301 - our own child
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None  # noqa: S101 - both were asked for
+    return pipe
+
+
+def serve() -> None:
+    """The child: answer requests from standard input until it ends; whatever libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with contextlib.suppress(OSError):  # where memory runs out, this process is to be ended, not its parent
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    keep_freed_memory()
+    with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # the parent is gone, or done
+        while True:
+            request: Any = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent
+            pickle.dump(attempt(*request), answers, protocol=pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next film; elsewhere nothing happens.
+
+    Otherwise it gives each image back to the system, which clears the pages of the next one: a tenth of the time.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no such library, no such function
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, KEPT)
+        mallopt(M_TRIM_THRESHOLD, KEPT)
