@@ -122,7 +122,7 @@ def test_a_system_without_processes_to_give_is_a_reason(
 
     (film, *_) = films(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(loaders_module.subprocess, "Popen", refused)
+        patched.setattr(subprocess, "Popen", refused)
         why = loaders.load(film, *FRAME)
         assert why == "no process could be started to read it (Resource temporarily unavailable)"
         with Loaders(begun=2) as begun:
