@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,11 @@ def loaders() -> Iterator[Loaders]:
         yield made
 
 
+def one(loaders: Loaders, source: Any) -> Mammogram | str:
+    (answer,) = loaders.load([source], *FRAME)
+    return answer
+
+
 def films(folder: Path) -> list[Source]:
     write_exam(folder, "woman")
     return [source for job in find_work(folder).jobs for source in (job.right, job.left)]
@@ -59,7 +64,7 @@ def test_another_process_makes_the_same_pixels_of_films_and_of_rows_of_a_manifes
 ) -> None:
     (row,) = jobs_of(tmp_path / "made", 1)
     for source in (*films(tmp_path / "films"), row.right, row.left):
-        here, there = attempt(source, *FRAME), loaders.load(source, *FRAME)
+        here, there = attempt(source, *FRAME), one(loaders, source)
         assert isinstance(here, Mammogram)
         assert isinstance(there, Mammogram)
         np.testing.assert_array_equal(there.pixels, here.pixels)
@@ -73,26 +78,37 @@ def test_a_damaged_film_has_the_same_reason(tmp_path: Path, loaders: Loaders) ->
     why = attempt(film, *FRAME)
     assert isinstance(why, str)
     assert "truncated" in why
-    assert loaders.load(film, *FRAME) == why
+    assert one(loaders, film) == why
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
 def test_a_crash_is_the_reason_of_its_film_alone(tmp_path: Path, loaders: Loaders, number: signal.Signals) -> None:
     film = films(tmp_path)[0]
-    why: Any = loaders.load(crash(number), *FRAME)  # type: ignore[arg-type]
+    why = one(loaders, crash(number))
     assert why == (
         f"the process that reads it was ended by {number.name} 2 times: "
         "the file makes the decoder crash, or memory ran out"
     )
-    assert isinstance(loaders.load(film, *FRAME), Mammogram)
+    assert isinstance(one(loaders, film), Mammogram)
+
+
+def test_of_films_asked_together_each_has_its_own_answer(tmp_path: Path, loaders: Loaders) -> None:
+    right, left = films(tmp_path)
+    asked: Any = [right, crash(signal.SIGSEGV), crash(signal.SIGBUS), left]
+    first, second, third, last = loaders.load(asked, *FRAME)
+    assert isinstance(first, Mammogram)
+    assert isinstance(last, Mammogram)
+    assert (first.laterality, last.laterality) == ("R", "L")
+    assert "SIGSEGV 2 times" in str(second)
+    assert "SIGBUS 2 times" in str(third)
 
 
 def test_a_process_that_is_ended_between_two_films_costs_none(tmp_path: Path, loaders: Loaders) -> None:
     film = films(tmp_path)[0]
-    assert isinstance(loaders.load(film, *FRAME), Mammogram)
+    assert isinstance(one(loaders, film), Mammogram)
     (before,) = loaders.pids
     os.kill(before, signal.SIGKILL)
-    assert isinstance(loaders.load(film, *FRAME), Mammogram)
+    assert isinstance(one(loaders, film), Mammogram)
     assert loaders.pids != (before,)
 
 
@@ -103,14 +119,14 @@ def test_a_film_that_is_never_read_is_given_up(
     with monkeypatch.context() as patched:
         patched.setattr(loaders_module, "LONGEST", 0.5)
         began = time.monotonic()
-        why: Any = loaders.load(Trap(time.sleep, (60,)), *FRAME)  # type: ignore[arg-type]
+        why = one(loaders, Trap(time.sleep, (60,)))
     assert why == "it was not read within 0.5 s, so reading it was stopped"
     assert time.monotonic() - began < 20, "once, not as often as a crash is tried"
-    assert isinstance(loaders.load(film, *FRAME), Mammogram)
+    assert isinstance(one(loaders, film), Mammogram)
 
 
 def test_what_a_library_prints_is_no_answer(loaders: Loaders) -> None:
-    why: Any = loaders.load(Trap(print, ("C4N4RY",)), *FRAME)  # type: ignore[arg-type]
+    why = one(loaders, Trap(print, ("C4N4RY",)))
     assert why == "unexpected TypeError while reading it: please report this"
 
 
@@ -123,12 +139,12 @@ def test_a_system_without_processes_to_give_is_a_reason(
     (film, *_) = films(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "Popen", refused)
-        why = loaders.load(film, *FRAME)
+        why = one(loaders, film)
         assert why == "no process could be started to read it (Resource temporarily unavailable)"
         with Loaders(begun=2) as begun:
             assert begun.pids == ()
-            assert begun.load(film, *FRAME) == why
-    assert isinstance(loaders.load(film, *FRAME), Mammogram)
+            assert one(begun, film) == why
+    assert isinstance(one(loaders, film), Mammogram)
 
 
 def test_no_process_stays(tmp_path: Path) -> None:
@@ -145,7 +161,7 @@ from pathlib import Path
 from disasym.data.loaders import Loaders
 from disasym.infer.jobs import find_work
 loaders = Loaders(begun=2)
-loaders.load(find_work(Path(sys.argv[1])).jobs[0].right, 64, 32)
+loaders.load([find_work(Path(sys.argv[1])).jobs[0].right], 64, 32)
 print(*loaders.pids, flush=True)
 time.sleep(600)
 """
@@ -180,8 +196,8 @@ def test_a_film_that_makes_its_decoder_crash_costs_its_pair_and_nothing_else(
     deadly = find_work(tmp_path / "films").jobs[1].left.path
     whole = Loaders.load
 
-    def load(self: Loaders, source: Source, height: int, width: int) -> Mammogram | str:
-        sent: Any = crash(signal.SIGSEGV) if source.path == deadly else source
+    def load(self: Loaders, sources: Sequence[Source], height: int, width: int) -> list[Mammogram | str]:
+        sent: Any = [crash(signal.SIGSEGV) if source.path == deadly else source for source in sources]
         return whole(self, sent, height, width)
 
     monkeypatch.setattr(Loaders, "load", load)
@@ -205,11 +221,11 @@ def test_all_that_is_freed_is_kept(tmp_path: Path, loaders: Loaders) -> None:
     write_mammogram(tmp_path / "film.dcm", cells, laterality="L", view="CC")
     film = read_header(tmp_path / "film.dcm")
     for _ in range(3):
-        assert isinstance(load := loaders.load(film, *FRAME), Mammogram), load
+        assert isinstance(load := one(loaders, film), Mammogram), load
     (pid,) = loaders.pids
     before = _faults(pid)
     for _ in range(5):
-        loaders.load(film, *FRAME)
+        one(loaders, film)
     assert _faults(pid) - before < 500
 
 

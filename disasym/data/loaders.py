@@ -13,7 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
@@ -31,6 +31,9 @@ LONGEST = 600.0  # seconds for one film: the largest take two, and an archive mu
 GRACE = 5.0  # seconds in which a process that gave no answer ends by itself
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 KEPT = 1 << 30  # bytes
+PIPE = 1 << 20  # bytes, the most that Linux gives: a film of 256 × 128 fits, so that its loader goes on at once
+
+Request = tuple[Source, int, int]
 
 
 class Loaders:
@@ -50,15 +53,15 @@ class Loaders:
             self._all.append(loader)
             self._idle.put(loader)
 
-    def load(self, source: Source, height: int, width: int) -> Mammogram | str:
-        """As `disasym.data.loading.attempt`; a process that ends on it, or does not answer, is a reason too."""
+    def load(self, sources: Sequence[Source], height: int, width: int) -> list[Mammogram | str]:
+        """As `disasym.data.loading.attempts`; a process that ends on one, or does not answer, is a reason too."""
         try:
             loader = self._idle.get_nowait()
         except queue.Empty:
             loader = _Loader()
             self._all.append(loader)
         try:
-            return loader.ask((source, height, width))
+            return loader.ask([(source, height, width) for source in sources])
         finally:
             self._idle.put(loader)
 
@@ -95,26 +98,46 @@ class _Loader:
         self.process = self.process or _started()
         return self.process
 
-    def ask(self, request: tuple[Source, int, int]) -> Mammogram | str:
-        how = ""
-        for _ in range(ATTEMPTS):
+    def ask(self, requests: Sequence[Request]) -> list[Mammogram | str]:
+        """One answer for each. All are sent at once: the process goes on while its last answer is taken."""
+        answers: list[Mammogram | str] = []
+        tries = 0
+        while len(answers) < len(requests):
             try:
                 process = self.begin()
             except OSError as error:
-                return f"no process could be started to read it ({error.strerror or type(error).__name__})"
-            timer = threading.Timer(LONGEST, self._give_up)
-            timer.daemon = True
-            timer.start()
+                why = f"no process could be started to read it ({error.strerror or type(error).__name__})"
+                return answers + [why] * (len(requests) - len(answers))
             try:
-                return _answered(process, request)
+                _send(process, requests[len(answers) :])
+                while len(answers) < len(requests):
+                    answers.append(self._answer(process))
+                    tries = 0
             except (EOFError, OSError, pickle.UnpicklingError):  # it has ended, perhaps within its answer
-                how = described(self.end())
-                if self._late:
-                    self._late = False
-                    return f"it was not read within {LONGEST:g} s, so reading it was stopped"
-            finally:
-                timer.cancel()
-        return f"the process that reads it {how} {ATTEMPTS} times: the file makes the decoder crash, or memory ran out"
+                tries += 1
+                why = self._why(tries)
+                if why:
+                    answers.append(why)
+                    tries = 0
+        return answers
+
+    def _answer(self, process: subprocess.Popen[bytes]) -> Mammogram | str:
+        timer = threading.Timer(LONGEST, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            return cast(Mammogram | str, pickle.load(_pipe(process.stdout)))  # noqa: S301 - our own child
+        finally:
+            timer.cancel()
+
+    def _why(self, tries: int) -> str:
+        """Of a process that has ended: why the film is not read, or "" where it shall be tried again."""
+        how, late, self._late = described(self.end()), self._late, False
+        if late:
+            return f"it was not read within {LONGEST:g} s, so reading it was stopped"
+        if tries < ATTEMPTS:
+            return ""
+        return f"the process that reads it {how} {tries} times: the file makes the decoder crash, or memory ran out"
 
     def stop(self) -> None:
         """End it now: it reads and writes nothing of its own."""
@@ -142,12 +165,17 @@ class _Loader:
 
 def _started() -> subprocess.Popen[bytes]:
     where = json.dumps([entry or os.getcwd() for entry in sys.path])  # noqa: PTH109 - as Python itself reads ""
-    return subprocess.Popen(  # noqa: S603 - this Python, this package
+    process = subprocess.Popen(  # noqa: S603 - this Python, this package
         [sys.executable, "-c", START, where],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=_environment(os.environ),
     )
+    with contextlib.suppress(ImportError, AttributeError, OSError):  # Linux, and within what a user may have
+        import fcntl
+
+        fcntl.fcntl(_pipe(process.stdout), fcntl.F_SETPIPE_SZ, PIPE)
+    return process
 
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -155,10 +183,10 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     return {**given, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-def _answered(process: subprocess.Popen[bytes], request: tuple[Source, int, int]) -> Mammogram | str:
-    pickle.dump(request, _pipe(process.stdin), protocol=pickle.HIGHEST_PROTOCOL)
+def _send(process: subprocess.Popen[bytes], requests: Sequence[Request]) -> None:
+    for request in requests:
+        pickle.dump(request, _pipe(process.stdin), protocol=pickle.HIGHEST_PROTOCOL)
     _pipe(process.stdin).flush()
-    return cast(Mammogram | str, pickle.load(_pipe(process.stdout)))  # noqa: S301 - our own child
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -1,6 +1,6 @@
 """One breast, a film or a row of a manifest → what the network sees, or why not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 
 from disasym.data.images import load_mammogram
@@ -10,7 +10,12 @@ from disasym.errors import ImageError
 from disasym.preprocess import Mammogram, preprocess
 
 Source = Header | ImageRow  # one breast: a DICOM file that was found, or a row of a manifest
-Attempt = Callable[[Source, int, int], Mammogram | str]
+Attempts = Callable[[Sequence[Source], int, int], list[Mammogram | str]]
+
+
+def attempts(sources: Sequence[Source], height: int, width: int) -> list[Mammogram | str]:
+    """`attempt` of each: all are tried, so that every damaged file is found in one run."""
+    return [attempt(source, height, width) for source in sources]
 
 
 def attempt(source: Source, height: int, width: int) -> Mammogram | str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from disasym.ahead import in_order
-from disasym.data.loading import Attempt, attempt
+from disasym.data.loading import Attempts, attempts
 from disasym.engines import Engine
 from disasym.errors import EngineError, InputError
 from disasym.infer.clock import Clock
@@ -64,7 +64,7 @@ def load_all(
     pool: Executor,
     ahead: int,
     clock: Clock | None = None,
-    load: Attempt = attempt,
+    load: Attempts = attempts,
 ) -> Iterator[Loaded | Failed]:
     """`load_pair` of `jobs` in `pool`; results come in the order of `jobs`, whatever finishes first."""
     clock = clock or Clock()
@@ -79,10 +79,10 @@ def load_all(
         yield ended
 
 
-def load_pair(job: Job, height: int, width: int, load: Attempt = attempt) -> Loaded | Failed:
-    """Both breasts of a pair, each by `load`. Both are tried, so that each damaged file is found in one run."""
+def load_pair(job: Job, height: int, width: int, load: Attempts = attempts) -> Loaded | Failed:
+    """Both breasts of a pair, by `load`."""
     sources = (job.right, job.left)
-    right, left = (load(source, height, width) for source in sources)
+    right, left = load(sources, height, width)
     if isinstance(right, Mammogram) and isinstance(left, Mammogram):
         return Loaded(job, right, left)
     tried = zip(sources, (right, left), strict=True)
