@@ -26,11 +26,11 @@ def picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     cases = list({row["name"]: row for row in rows if row["kind"] == "pipeline"}.values())
     runs = list({row["pairs"]: row for row in rows if row["kind"] == "memory"}.values())
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    figure = Figure(figsize=(13, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
 
-    names = [f"{row['name']}\n{row['model']}, {row['syntax']}" for row in cases]
+    names = [f"{row['name']}\n{row['model']}\n{row['syntax']}" for row in cases]
     bars = (
         ("min(load, engine), each alone", "#c9d6e3", [row["min_of_load_and_engine"] for row in cases]),
         ("all stages sharing the cores", "#7a9cc0", [row["sharing_the_cores"] for row in cases]),

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -101,6 +102,37 @@ def test_of_films_asked_together_each_has_its_own_answer(tmp_path: Path, loaders
     assert (first.laterality, last.laterality) == ("R", "L")
     assert "SIGSEGV 2 times" in str(second)
     assert "SIGBUS 2 times" in str(third)
+
+
+def test_an_answer_that_was_not_taken_is_not_that_of_the_next_film(
+    tmp_path: Path, loaders: Loaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, left = films(tmp_path)
+
+    def full(_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pickle, "load", full)
+        with pytest.raises(MemoryError):
+            loaders.load([right, right], *FRAME)
+    found = one(loaders, left)
+    assert isinstance(found, Mammogram)
+    assert found.laterality == "L"
+
+
+STRAY = """
+import os, pickle
+for end in map(int, os.listdir("/proc/self/fd")):
+    if end > 2 and os.readlink(f"/proc/self/fd/{end}").startswith("pipe"):
+        os.write(end, pickle.dumps((-1, "the answer of another film")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the pipe is found in /proc")
+def test_an_answer_that_bears_another_number_is_none(tmp_path: Path, loaders: Loaders) -> None:
+    assert "another film" not in str(one(loaders, Trap(exec, (STRAY,))))
+    assert isinstance(one(loaders, films(tmp_path)[0]), Mammogram)
 
 
 def test_a_process_that_is_ended_between_two_films_costs_none(tmp_path: Path, loaders: Loaders) -> None:

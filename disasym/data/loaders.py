@@ -6,6 +6,7 @@ the search for the breast, so that six threads are as many as one process can us
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import pickle
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Self, cast
 
 from disasym.data.loading import Source, attempt
 from disasym.exit_status import described
@@ -91,7 +92,7 @@ class _Loader:
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        self._late = False
+        self._numbers = itertools.count()  # of requests: an answer says whose it is
 
     def begin(self) -> subprocess.Popen[bytes]:
         """Start it if it does not run. OSError: the system has none to give."""
@@ -109,35 +110,31 @@ class _Loader:
                 why = f"no process could be started to read it ({error.strerror or type(error).__name__})"
                 return answers + [why] * (len(requests) - len(answers))
             try:
-                _send(process, requests[len(answers) :])
-                while len(answers) < len(requests):
-                    answers.append(self._answer(process))
+                for number in self._send(process, requests[len(answers) :]):
+                    answers.append(_answer(process, number))
                     tries = 0
-            except (EOFError, OSError, pickle.UnpicklingError):  # it has ended, perhaps within its answer
+            except _NoAnswer as none:
                 tries += 1
-                why = self._why(tries)
-                if why:
-                    answers.append(why)
+                how = described(self.end())
+                if none.late or tries == ATTEMPTS:
+                    answers.append(_why(how, none.late, tries))
                     tries = 0
+            except BaseException:  # an answer that was not taken must not become that of the next film
+                self.stop()
+                self.end()
+                raise
         return answers
 
-    def _answer(self, process: subprocess.Popen[bytes]) -> Mammogram | str:
-        timer = threading.Timer(LONGEST, self._give_up)
-        timer.daemon = True
-        timer.start()
+    def _send(self, process: subprocess.Popen[bytes], requests: Sequence[Request]) -> list[int]:
+        """The numbers that the answers will bear."""
+        numbered = [(next(self._numbers), request) for request in requests]
         try:
-            return cast(Mammogram | str, pickle.load(_pipe(process.stdout)))  # noqa: S301 - our own child
-        finally:
-            timer.cancel()
-
-    def _why(self, tries: int) -> str:
-        """Of a process that has ended: why the film is not read, or "" where it shall be tried again."""
-        how, late, self._late = described(self.end()), self._late, False
-        if late:
-            return f"it was not read within {LONGEST:g} s, so reading it was stopped"
-        if tries < ATTEMPTS:
-            return ""
-        return f"the process that reads it {how} {tries} times: the file makes the decoder crash, or memory ran out"
+            for each in numbered:
+                pickle.dump(each, _pipe(process.stdin), protocol=pickle.HIGHEST_PROTOCOL)
+            _pipe(process.stdin).flush()
+        except OSError:  # it has ended
+            raise _NoAnswer(late=False) from None
+        return [number for number, _ in numbered]
 
     def stop(self) -> None:
         """End it now: it reads and writes nothing of its own."""
@@ -157,10 +154,6 @@ class _Loader:
             except subprocess.TimeoutExpired:
                 process.kill()
                 return process.wait()
-
-    def _give_up(self) -> None:
-        self._late = True
-        self.stop()
 
 
 def _started() -> subprocess.Popen[bytes]:
@@ -183,10 +176,39 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     return {**given, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-def _send(process: subprocess.Popen[bytes], requests: Sequence[Request]) -> None:
-    for request in requests:
-        pickle.dump(request, _pipe(process.stdin), protocol=pickle.HIGHEST_PROTOCOL)
-    _pipe(process.stdin).flush()
+class _NoAnswer(Exception):  # noqa: N818 - it is told as a reason
+    """The process has ended, perhaps within its answer, or answers something else; `late`: for its time."""
+
+    def __init__(self, late: bool) -> None:
+        super().__init__()
+        self.late = late
+
+
+def _answer(process: subprocess.Popen[bytes], number: int) -> Mammogram | str:
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(LONGEST, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        answered, answer = pickle.load(_pipe(process.stdout))  # noqa: S301 - our own child
+    except (EOFError, OSError, pickle.UnpicklingError):
+        raise _NoAnswer(late.is_set()) from None
+    finally:
+        timer.cancel()
+    if answered != number:
+        raise _NoAnswer(late=False)
+    return cast(Mammogram | str, answer)
+
+
+def _why(how: str, late: bool, tries: int) -> str:
+    if late:
+        return f"it was not read within {LONGEST:g} s, so reading it was stopped"
+    return f"the process that reads it {how} {tries} times: the file makes the decoder crash, or memory ran out"
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -203,8 +225,8 @@ def serve() -> None:
     keep_freed_memory()
     with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # the parent is gone, or done
         while True:
-            request: Any = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent
-            pickle.dump(attempt(*request), answers, protocol=pickle.HIGHEST_PROTOCOL)
+            number, request = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent
+            pickle.dump((number, attempt(*request)), answers, protocol=pickle.HIGHEST_PROTOCOL)
             answers.flush()
 
 
