@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,9 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from disasym.bench.contenders import Contender
-from disasym.exit_status import described
+from disasym.subprocesses import described, python
 
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from disasym.bench.child import serve; serve()"
+START = "from disasym.bench.child import serve; serve()"
 LONGEST = 600.0  # seconds for one command: an engine that compiles itself takes its time, one that hangs is stopped
 
 
@@ -33,12 +31,11 @@ class Running:
     """One contender's process; a context manager, which ends it."""
 
     def __init__(self, contender: Contender) -> None:
-        where = json.dumps([entry or os.getcwd() for entry in sys.path])  # noqa: PTH109 - as Python itself reads ""
         self.contender = contender
         self._began = time.time()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(  # noqa: S603 - this Python, this package
-            [sys.executable, "-c", START, where],
+            python(START),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -7,7 +7,6 @@ the search for the breast, so that six threads are as many as one process can us
 import contextlib
 import ctypes
 import itertools
-import json
 import os
 import pickle
 import queue
@@ -20,12 +19,11 @@ from types import TracebackType
 from typing import IO, Self, cast
 
 from disasym.data.loading import Source, attempt
-from disasym.exit_status import described
 from disasym.preprocess import Mammogram
+from disasym.subprocesses import described, python
 
 START = (  # an interrupt is for the parent, which lets the films in work be finished
-    "import json, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = json.loads(sys.argv[1]);"
-    " from disasym.data.loaders import serve; serve()"
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from disasym.data.loaders import serve; serve()"
 )
 ATTEMPTS = 2  # a process that the system ends for want of memory did not end because of its film
 LONGEST = 600.0  # seconds for one film: the largest take two, and an archive must not wait for ever
@@ -157,9 +155,8 @@ class _Loader:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    where = json.dumps([entry or os.getcwd() for entry in sys.path])  # noqa: PTH109 - as Python itself reads ""
     process = subprocess.Popen(  # noqa: S603 - this Python, this package
-        [sys.executable, "-c", START, where],
+        python(START),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=_environment(os.environ),

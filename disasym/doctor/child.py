@@ -13,12 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disasym.doctor.limited import run_limited
-from disasym.exit_status import described
+from disasym.subprocesses import described, python
 
-START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from disasym.doctor.child import answer;"
-    " answer(sys.argv[2], json.loads(sys.argv[3]))"
-)
+START = "import json, sys; from disasym.doctor.child import answer; answer(sys.argv[1], json.loads(sys.argv[2]))"
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,7 @@ class Answer:
 
 def ask(question: str, arguments: dict[str, Any], seconds: float) -> Answer:
     """Run `module:function` of this package with keyword `arguments` in a new Python, for at most `seconds`."""
-    where = json.dumps([entry or os.getcwd() for entry in sys.path])  # noqa: PTH109 - as Python itself reads ""
-    ended = run_limited([sys.executable, "-c", START, where, question, json.dumps(arguments)], seconds)
+    ended = run_limited(python(START, question, json.dumps(arguments)), seconds)
     facts: dict[str, Any] = {}
     for line in ended.output.splitlines():
         try:

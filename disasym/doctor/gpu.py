@@ -12,7 +12,7 @@ from pathlib import Path
 from disasym.doctor.findings import Finding
 from disasym.doctor.limited import Ended, run_limited
 from disasym.doctor.packages import version_of
-from disasym.exit_status import described
+from disasym.subprocesses import described
 
 SECONDS = 10.0  # nvidia-smi wakes sleeping GPUs first, one after the other
 FIELDS = ("index", "name", "driver_version", "compute_cap", "memory.total", "memory.free")
