@@ -1,6 +1,7 @@
 """Rules of the house that ruff and mypy do not know: what imports what, what is shipped, what is never written."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -171,3 +172,13 @@ def test_the_wheel_holds_every_module_once_and_nothing_else(tmp_path: Path) -> N
     assert sorted(set(names) - metadata) == sorted(wanted)
     assert len(names) == len(set(names))
     assert {Path(name).name for name in metadata} >= {"LICENSE", "NOTICE", "METADATA", "entry_points.txt"}
+
+
+def test_the_demonstration_model_is_what_its_manifest_says() -> None:
+    """The card too: `disasym doctor` calls a folder damaged where a file is not that of its manifest."""
+    from disasym.files import sha256_of
+
+    folder = ROOT / "disasym" / "demonstration"
+    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+    found = {path.name: sha256_of(path) for path in folder.iterdir() if path.name != "manifest.json"}
+    assert found == files, "the card was changed: put its SHA-256 into manifest.json"
