@@ -24,7 +24,7 @@ SECONDS = 515.0  # of the whole run: under nine minutes with what the last kills
 OWN = ("records.jsonl", "bench.jsonl", "bench.png", "profile.txt", "log.txt", "summary.txt")
 EXPORTS = (
     "fp32", "fp16", "fp16-scores", "bf16",
-    "aotinductor", "aotinductor-fp16", "aotinductor-fp16-scores", "aotinductor-bf16",
+    "aotinductor", "aotinductor-fp16", "aotinductor-fp16-scores", "aotinductor-bf16", "weights",
 )  # fmt: skip
 PROBES = ("default", "int8")
 ENGINES = (  # targets and the folders of their exports: each must be the model

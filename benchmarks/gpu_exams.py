@@ -14,7 +14,7 @@ from benchmarks.archive import BITS, COLUMNS, HANGING, ROWS, Plate, make_archive
 from benchmarks.attention_report import Verdict
 from benchmarks.gpu_measure import read_lines
 from benchmarks.gpu_part import Part, Prevented, require
-from benchmarks.pipeline_stages import Setting, alone, infer_command, whole
+from benchmarks.pipeline_stages import Setting, alone, infer_command, traced, whole
 from benchmarks.timing import append, checkout
 from disasym.bench.facts import facts
 from disasym.export.manifest import MANIFEST
@@ -80,17 +80,19 @@ def _run(part: Part, engine: str, export: str, syntax: str) -> str:
     folder = part.work / "films" / syntax
     setting = Setting(model, 2 if part.dry else BATCH, ("scores",), engine, part.device)
     out = part.work / "out" / "-".join(part.arguments)
+    out.parent.mkdir(exist_ok=True)
     shutil.rmtree(out, ignore_errors=True)
     stages = alone(folder, setting, 0.2 if part.dry else 3.0)
-    done = whole(infer_command(folder, out, setting), out, 2 * made["exams"], part.left)
+    trace = part.work / "out" / f"{out.name}.json"
+    done = whole(infer_command(folder, out, setting, trace), out, 2 * made["exams"], part.left)
     commit, dirty = checkout(part.commit)
     row = {
         "kind": "pipeline", "syntax": syntax, **made, "device": part.device, "dry": part.dry,
-        **{name: str(value) for name, value in asdict(setting).items() if name != "write"},
+        **{name: str(value) for name, value in asdict(setting).items() if name != "write"}, "model": model.name,
         "alone": asdict(stages), "min_of_load_and_engine": stages.slowest, "cores_without_engine": stages.host,
         "exams_per_second": made["exams"] / done.seconds,
         "seconds": done.seconds, "first_row_seconds": done.first_row, "cores_used": done.cores,
-        "peak_bytes": done.peak, **facts(part.device), "commit": commit, "dirty": dirty,
+        "peak_bytes": done.peak, "trace": traced(trace), **facts(part.device), "commit": commit, "dirty": dirty,
     }  # fmt: skip
     append(part.out / LINES, row)
     return (

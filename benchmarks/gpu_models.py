@@ -46,6 +46,7 @@ KINDS = {  # name of the folder → what it holds
     "aotinductor-fp16": Kind("fp16", "all", (AOTI,)),
     "aotinductor-fp16-scores": Kind("fp16", "scores", (AOTI,)),
     "aotinductor-bf16": Kind("bf16", "all", (AOTI,)),
+    "weights": Kind("fp32", "all", ("onnx",)),  # made on every machine: what eager PyTorch and its peers run from
 }
 
 

@@ -67,9 +67,10 @@ def pace_seconds(left: float, contenders: int) -> float:
 
 def field_of(part: Part) -> Field:
     """All that can run here and was found to be the model; who does not run, and why."""
-    folders = [part.work / name for name in KINDS if (part.work / name / MANIFEST).is_file()]
-    if not folders:
+    made = [part.work / name for name in KINDS if (part.work / name / MANIFEST).is_file()]
+    if not made:
         raise NotHere("no export was made")
+    folders = [folder for folder in made if folder.name != "weights"] or made  # `weights` has no contender of its own
     found = find(folders, part.device, compiled=not part.dry)
     records = read_records(part.out)
     racing: list[Contender] = []

@@ -4,6 +4,7 @@ Every stage is given all cores and its input ready: the scan a folder, loading t
 finishing the scored pairs. The whole is the command itself in a process of its own, watched from outside.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -167,13 +168,29 @@ def _rate(one: Callable[[int], object], seconds: float, loaders: Loaders | None 
         return _Pace(count, time.perf_counter() - began, used_so_far() - used)
 
 
-def infer_command(folder: Path, out: Path, setting: Setting) -> list[str]:
+def infer_command(folder: Path, out: Path, setting: Setting, trace: Path | None = None) -> list[str]:
     """The command that is measured."""
+    traced = [] if trace is None else ["--trace", str(trace)]
     return [
         sys.executable, "-c", "from disasym.cli import main; main()", "infer", str(folder), "--out", str(out),
         "--model", str(setting.model), "--engine", setting.engine, "--device", setting.device,
-        "--batch", str(setting.batch), "--write", ",".join(setting.write), "--quiet",
+        "--batch", str(setting.batch), "--write", ",".join(setting.write), "--quiet", *traced,
     ]  # fmt: skip
+
+
+def traced(trace: Path) -> dict[str, dict[str, float]]:
+    """Of each stage, and of what the engine waited for: when it first and last worked in a run, and how long in all.
+
+    Seconds; `first` and `last` since the run's clock was started, which Python's own start comes before; `busy` adds up
+    the threads.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for event in json.loads(trace.read_text(encoding="utf-8")):
+        begun, ended = event["ts"] / 1e6, (event["ts"] + event["dur"]) / 1e6
+        one = found.setdefault(event["name"], {"first": begun, "last": ended, "busy": 0.0, "count": 0})
+        one["first"], one["last"] = min(one["first"], begun), max(one["last"], ended)
+        one["busy"], one["count"] = one["busy"] + ended - begun, one["count"] + 1
+    return {name: {key: round(value, 3) for key, value in one.items()} for name, one in found.items()}
 
 
 def whole(command: Sequence[str], out: Path, pairs: int, limit: float = 3600.0) -> Run:

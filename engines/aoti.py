@@ -106,7 +106,9 @@ def _loaded(package: Path, info: EngineInfo, target: Target) -> Any:
     if why := problem(target, info.device):
         raise EngineError(f"{package} cannot run here: {why}; export the model again on this machine")
     try:
-        model = torch._inductor.aoti_load_package(str(package))
+        # else it compiles and starts a test program for each instruction set, to warn of what `problem` has checked
+        with torch._inductor.config.patch({"cpp.vec_isa_ok": True}):
+            model = torch._inductor.aoti_load_package(str(package))
         found = model.get_metadata().get(SIZE, "no size")
     except Exception as error:  # whatever the loader of shared libraries says
         raise EngineError(f"torch {torch.__version__} cannot open {package}: {error}; export it again here") from None

@@ -5,6 +5,7 @@ It needs the very torch version that made it and the instruction sets of the mac
 checked before it is opened. Inductor's `freezing` is not used: on CPUs it gave other numbers (docs/log.md).
 """
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +50,8 @@ def to_aotinductor(
     package.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _quiet(), torch.no_grad():
-            network = Chosen(_laid_out(model, device), outputs, HALF[precision]).eval()
-            program = torch.export.export(network, (examples,), dynamic_shapes={"views": batch})
+            network = Chosen(laid_out(model, device, HALF[precision]), outputs, HALF[precision]).eval()
+            program = traced(network, examples, batch)
             size = size_of(model.config.height, model.config.width, outputs)
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(package), inductor_configs={"aot_inductor.metadata": {SIZE: size}}
@@ -60,24 +61,36 @@ def to_aotinductor(
             f"AOTInductor of torch {torch.__version__} cannot compile the model: {str(error).strip()[-500:]}; it needs"
             " a C++ compiler (g++ or clang++) and the headers of Python"
         ) from None
-    finally:
-        model.to("cpu")
     if device == "cuda":
         return {"device": device, "gpu": torch.cuda.get_device_name(), "cpu": instruction_sets()}
     return {"device": device, "cpu": instruction_sets()}
 
 
-def _laid_out(model: DisAsymNet, device: str) -> DisAsymNet:
-    """On the device; on a GPU with channels last, which Inductor does not do by itself for batches of any size.
+def traced(network: nn.Module, examples: Tensor, batch: dict[int, Any] | None) -> torch.export.ExportedProgram:
+    """The graph of the network, whose layouts Inductor works out afresh.
 
-    Convolutions take their layout from their weights. One input channel leaves a weight's layout open, but
-    for a copy.
+    torch.export traces with cuDNN switched off, and the cache of fake tensors remembers what it found then: results of
+    convolutions in the usual layout. Inductor asks the same cache with cuDNN on and believes it, but cuDNN follows the
+    weights, and where those of a 1×1 convolution lie with channels last, so does its result. On an H200 scores were
+    wrong by 0.47 without an error (docs/log.md, 2026-11-27; PyTorch 2.11 to 2.13). So nothing is remembered.
     """
-    model.to(device)
-    for weight in model.parameters() if device == "cuda" else ():
-        if weight.ndim == 4:
-            weight.data = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight.data)
-    return model
+    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+        return torch.export.export(network, (examples,), dynamic_shapes={"views": batch})
+
+
+def laid_out(model: DisAsymNet, device: str, dtype: torch.dtype | None) -> DisAsymNet:
+    """A copy on the device; on a GPU with the weights of convolutions in channels last, and in `dtype`.
+
+    Convolutions take their layout from their weights; Inductor chooses one only for batches of one size. In half
+    precision the weights are half already, for else they are cast anew in every run. One input channel leaves the
+    layout of a weight open, but for a copy.
+    """
+    network = copy.deepcopy(model).to(device)
+    for part in network.modules() if device == "cuda" else ():
+        if isinstance(part, nn.Conv2d):
+            weight = part.weight.data.to(dtype or part.weight.dtype)
+            part.weight.data = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
+    return network
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from disasym.errors import EngineError, ExportError, InputError
 from disasym.export import ExportOptions, export
 from disasym.export.manifest import MANIFEST, PT2, WEIGHTS, Parity, read_manifest
 from disasym.export.parity import synthetic_pairs
-from disasym.export.to_aotinductor import to_aotinductor
+from disasym.export.to_aotinductor import Chosen, laid_out, to_aotinductor, traced
 from disasym.model import DisAsymNet
 from networks import TINY
 
@@ -66,6 +66,22 @@ def test_in_half_precision_it_is_the_model_and_gives_float32(tiny: Path, tmp_pat
         assert engine.info.precision == precision
         found = engine.run(synthetic_pairs(64, 32, 2)).named()
     assert {str(value.dtype) for value in found.values()} == {"float32"}
+
+
+def test_layouts_that_export_saw_without_cudnn_are_not_remembered() -> None:
+    """Where they were, scores on a GPU were wrong by 0.47: convolutions answered in another layout than was read."""
+    network = Chosen(DisAsymNet(TINY).eval(), ("asymmetry", "abnormal"))
+    program = traced(network, torch.zeros(2, 2, 64, 32), {0: torch.export.Dim("batch", min=1, max=4)})
+    modes = {value.fake_mode for node in program.graph.nodes if hasattr(value := node.meta.get("val"), "fake_mode")}
+    assert modes
+    assert not any(mode.cache_enabled for mode in modes)
+
+
+def test_what_is_laid_out_for_a_device_is_a_copy() -> None:
+    model = DisAsymNet(TINY)
+    copied = laid_out(model, "cpu", torch.float16)
+    copied.asyc.encoder.get_parameter("conv1.weight").data.zero_()
+    assert model.asyc.encoder.get_parameter("conv1.weight").any()
 
 
 def test_batches_above_the_profile_and_other_arrays_are_refused(engine: Engine) -> None:

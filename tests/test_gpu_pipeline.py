@@ -52,7 +52,7 @@ def test_the_whole_ends_within_nine_minutes_and_every_part_exists() -> None:
         engine, export, syntax = run.split()
         assert export in EXPORTS
         assert syntax in SYNTAXES
-        assert engine in KINDS[export].targets
+        assert engine == "eager" or engine in KINDS[export].targets
     assert {run.split()[2] for run in RUNS} == set(SYNTAXES)
 
 
