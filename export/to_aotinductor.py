@@ -72,7 +72,7 @@ def traced(network: nn.Module, examples: Tensor, batch: dict[int, Any] | None) -
     torch.export traces with cuDNN switched off, and the cache of fake tensors remembers what it found then: results of
     convolutions in the usual layout. Inductor asks the same cache with cuDNN on and believes it, but cuDNN follows the
     weights, and where those of a 1×1 convolution lie with channels last, so does its result. On an H200 scores were
-    wrong by 0.47 without an error (docs/log.md, 2026-11-27; PyTorch 2.11 to 2.13). So nothing is remembered.
+    wrong by 0.47 without an error (docs/log.md, 2026-11-27; PyTorch 2.11). So nothing is remembered.
     """
     with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         return torch.export.export(network, (examples,), dynamic_shapes={"views": batch})

@@ -18,7 +18,7 @@ def done(value: int) -> Future[int]:
 
 @pytest.mark.parametrize("ready", [True, False], ids=["done at once", "not done yet"])
 def test_what_is_taken_is_made_up_for_before_the_next_is_given(ready: bool) -> None:
-    """Else those who load rest while the engine works on what it took: on a GPU half of the time was lost so."""
+    """Else those who load rest while an engine with a device of its own works on what it took."""
     futures: list[Future[int]] = []
 
     def begun() -> Iterator[Future[int]]:
