@@ -4,10 +4,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from disasym.engines.base import Engine, EngineInfo
 from disasym.engines.eager import settings
+from disasym.engines.torch_copies import is_out_of_memory, to_device, to_host
 from disasym.errors import EngineError, MissingExtraError
 from disasym.export.manifest import Target
 from disasym.spec import Array
@@ -53,11 +52,10 @@ class AotiEngine(Engine):
 
         try:
             with torch.inference_mode(), settings(self._threads):
-                outputs = self._model(torch.tensor(views, device=self.info.device))
-                named = zip(self.info.outputs, outputs, strict=True)
-                return {name: np.array(value.cpu().numpy()) for name, value in named}
+                outputs = self._model(to_device(views, self.info.device))
+                return to_host(dict(zip(self.info.outputs, outputs, strict=True)))
         except (RuntimeError, ValueError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            if is_out_of_memory(error):
                 raise MemoryError(f"a batch of {len(views)} pairs does not fit into memory: {error}") from None
             raise EngineError(f"AOTInductor failed on a batch of {len(views)} pairs: {error}") from None
 

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from disasym.engines.base import Engine, EngineInfo
+from disasym.engines.torch_copies import is_out_of_memory, to_device, to_host
 from disasym.errors import EngineError, MissingExtraError
 from disasym.files import sha256_of
 from disasym.spec import OUTPUTS, Array
@@ -39,10 +38,10 @@ class EagerEngine(Engine):
         assert self._model is not None  # noqa: S101 - run() refuses a closed engine
         try:
             with torch.inference_mode(), settings(self._threads):
-                outputs = self._model(torch.tensor(views, device=self.info.device))
-                return {name: np.array(getattr(outputs, name).cpu().numpy()) for name in self.info.outputs}
+                outputs = self._model(to_device(views, self.info.device))
+                return to_host({name: getattr(outputs, name) for name in self.info.outputs})
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            if is_out_of_memory(error):
                 raise MemoryError(f"a batch of {len(views)} pairs does not fit into memory: {error}") from None
             raise EngineError(f"PyTorch failed on a batch of {len(views)} pairs: {error}") from None
 

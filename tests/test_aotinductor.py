@@ -14,8 +14,8 @@ from disasym.errors import EngineError, ExportError, InputError
 from disasym.export import ExportOptions, export
 from disasym.export.manifest import MANIFEST, PT2, WEIGHTS, Parity, read_manifest
 from disasym.export.parity import synthetic_pairs
-from disasym.export.to_aotinductor import Chosen, laid_out, to_aotinductor, traced
-from disasym.model import DisAsymNet
+from disasym.export.to_aotinductor import Chosen, Unrounded, laid_out, stem, to_aotinductor, traced
+from disasym.model import PRESETS, DisAsymNet
 from networks import TINY
 
 pytestmark = pytest.mark.slow
@@ -80,8 +80,27 @@ def test_layouts_that_export_saw_without_cudnn_are_not_remembered() -> None:
 def test_what_is_laid_out_for_a_device_is_a_copy() -> None:
     model = DisAsymNet(TINY)
     copied = laid_out(model, "cpu", torch.float16)
-    copied.asyc.encoder.get_parameter("conv1.weight").data.zero_()
+    copied.asyc.encoder.get_parameter("conv1.convolution.weight").data.zero_()
     assert model.asyc.encoder.get_parameter("conv1.weight").any()
+
+
+def test_grey_values_meet_the_first_weights_unrounded() -> None:
+    torch.manual_seed(0)
+    first = torch.nn.Conv2d(1, 4, 3)
+    x = torch.rand(2, 1, 8, 8)
+    exact = first(x).half()
+    with torch.autocast("cpu", torch.float16):
+        assert torch.equal(Unrounded(first, torch.float16)(x), exact)
+        assert not torch.equal(first(x), exact)
+
+
+@pytest.mark.parametrize(("preset", "name"), [("small", "conv1"), ("lite", "_conv_stem")])
+def test_the_first_convolution_is_the_one_that_reads_the_views(preset: str, name: str) -> None:
+    model = DisAsymNet(PRESETS[preset])
+    assert stem(model) == f"asyc.encoder.{name}"
+    halved = laid_out(model, "cpu", torch.float16)
+    assert isinstance(halved.get_submodule(stem(model)), Unrounded)
+    assert not isinstance(laid_out(model, "cpu", None).get_submodule(stem(model)), Unrounded)
 
 
 def test_batches_above_the_profile_and_other_arrays_are_refused(engine: Engine) -> None:
