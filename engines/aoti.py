@@ -1,8 +1,11 @@
 """The AOTInductor engine: a .pt2 package of compiled C++ or CUDA code. Needs torch, but none of the Python model."""
 
+import ctypes
 import platform
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from disasym.engines.base import Engine, EngineInfo
 from disasym.engines.eager import settings
@@ -10,6 +13,9 @@ from disasym.engines.torch_copies import is_out_of_memory, to_device, to_host
 from disasym.errors import EngineError, MissingExtraError
 from disasym.export.manifest import Target
 from disasym.spec import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SIZE = "disasym_size"  # the key in a package's metadata
 # Names of instruction sets as in /proc/cpuinfo of Linux; the compiler is told to use all that it knows.
@@ -45,11 +51,12 @@ class AotiEngine(Engine):
         """
         super().__init__(info)
         self._threads = threads
-        self._model: Any = _loaded(package, info, target)
+        self._model: Callable[[Tensor], list[Tensor]] | None = _loaded(package, info, target)
 
     def _infer(self, views: Array) -> dict[str, Array]:
         import torch
 
+        assert self._model is not None  # noqa: S101 - run() refuses a closed engine
         try:
             with torch.inference_mode(), settings(self._threads):
                 outputs = self._model(to_device(views, self.info.device))
@@ -96,21 +103,33 @@ def size_of(height: int, width: int, outputs: tuple[str, ...]) -> str:
     return f"{height}x{width}: {', '.join(outputs)}"
 
 
-def _loaded(package: Path, info: EngineInfo, target: Target) -> Any:
+def _loaded(package: Path, info: EngineInfo, target: Target) -> "Callable[[Tensor], list[Tensor]]":
     try:
         import torch
     except ModuleNotFoundError:
         raise MissingExtraError("the aotinductor engine", "torch", "train") from None
     if why := problem(target, info.device):
         raise EngineError(f"{package} cannot run here: {why}; export the model again on this machine")
+    _share_standard_library()
     try:
-        # else it compiles and starts a test program for each instruction set, to warn of what `problem` has checked
-        with torch._inductor.config.patch({"cpp.vec_isa_ok": True}):
-            model = torch._inductor.aoti_load_package(str(package))
+        # What `aoti_load_package` is but for its checks: they compile and start a test program for each instruction
+        # set, half a minute with PyTorch for CUDA, only to warn of what `problem` has checked (docs/log.md, 2026-11-27)
+        model = torch._C._aoti.AOTIModelPackageLoader(str(package), "model", False, 1, -1)
         found = model.get_metadata().get(SIZE, "no size")
     except Exception as error:  # whatever the loader of shared libraries says
         raise EngineError(f"torch {torch.__version__} cannot open {package}: {error}; export it again here") from None
     wanted = size_of(info.height, info.width, info.outputs)
     if found != wanted:
         raise EngineError(f"{package} is not the model its manifest describes: it has {found}, wanted {wanted}")
-    return model
+    return lambda views: model.run([views])
+
+
+def _share_standard_library() -> None:
+    """Packages shall use the C++ library that PyTorch uses, even if they hold one of their own.
+
+    A compiler that finds that library as an archive only links it into the package, and two of them do not know each
+    other's locales: opening ended with std::bad_cast here, and with a crash on a GPU machine (docs/log.md, 2026-11-27).
+    """
+    if platform.system() == "Linux":
+        with suppress(OSError):  # another standard library: then PyTorch does not use this one either
+            ctypes.CDLL("libstdc++.so.6", mode=ctypes.RTLD_GLOBAL)

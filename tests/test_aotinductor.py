@@ -1,13 +1,18 @@
 """The AOTInductor target: compiled once, the same model, and refused where it was not compiled for."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from disasym.checkpoint import save_model
 from disasym.engines import Engine, load, obstacle
 from disasym.engines.aoti import instruction_sets
 from disasym.errors import EngineError, ExportError, InputError
@@ -101,6 +106,34 @@ def test_the_first_convolution_is_the_one_that_reads_the_views(preset: str, name
     halved = laid_out(model, "cpu", torch.float16)
     assert isinstance(halved.get_submodule(stem(model)), Unrounded)
     assert not isinstance(laid_out(model, "cpu", None).get_submodule(stem(model)), Unrounded)
+
+
+def test_a_package_with_a_standard_library_of_its_own_can_be_opened(tmp_path: Path) -> None:
+    """As a compiler makes it that finds libstdc++ only as an archive. Two such libraries in a process do not get on."""
+    compiler = tmp_path / "bin" / "g++"
+    compiler.parent.mkdir()
+    compiler.write_text(
+        '#!/bin/bash\ncase " $* " in *" -shared "*|*".o "*) set -- "$@" -static-libstdc++;; esac\n'
+        f'exec {shutil.which("g++")} "$@"\n'
+    )
+    compiler.chmod(0o755)
+    weights, folder = tmp_path / "tiny.safetensors", tmp_path / "out"
+    save_model(weights, DisAsymNet(TINY).eval(), preset="custom")
+    made = f"from disasym.export import *; export(Path({str(weights)!r}), Path({str(folder)!r}), O)"
+    options = "O = ExportOptions('fp32', ('aotinductor',), 'scores', 2)"
+    caches = {"CXX": str(compiler), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    _python(f"from pathlib import Path; from disasym.export import ExportOptions; {options}; {made}", **caches)
+    with zipfile.ZipFile(folder / PT2) as archive:
+        code = next(archive.read(name) for name in archive.namelist() if name.endswith(".so"))
+    assert b"libstdc++.so" not in code, "the package uses the library that is there, so this test shows nothing"
+    _python(f"from pathlib import Path; from disasym.engines import load; load(Path({str(folder)!r}), 'aotinductor')")
+
+
+def _python(program: str, **environment: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_batches_above_the_profile_and_other_arrays_are_refused(engine: Engine) -> None:
