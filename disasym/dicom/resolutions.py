@@ -59,7 +59,7 @@ def at_reduction(data: bytes, reduction: int) -> bytes:
             body = body[: 1 + _steps(body[0], levels)]
         if marker not in (_TLM, _PLM):
             header += struct.pack(">HH", marker, 2 + len(body)) + body
-    return header + data[end:]
+    return b"".join((header, memoryview(data)[end:]))  # copied once
 
 
 def _steps(style: int, levels: int) -> int:
