@@ -1,6 +1,6 @@
 """Draws the losses and the validation AUC of a training.
 
-python -m benchmarks.loss_curves benchmarks/results/h200/paper_mias_metrics.csv docs/images/paper_mias.png
+python -m benchmarks.loss_curves benchmarks/results/h200/paper_mias/metrics_disasymnet.csv docs/images/paper_mias.png
 """
 
 import argparse

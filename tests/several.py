@@ -23,7 +23,8 @@ from networks import TINY
 
 LABELS = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 1], [1, 1, 1]])
 SYMMETRIC, STEPS = 2, 4
-COMPARED = ("disasymnet", "ham", "contrast")  # both objectives and all five losses; HAM's ordering; the other head
+# Both objectives and all five losses; HAM's ordering; the other head; the loss on what was pasted into one side
+COMPARED = ("disasymnet", "ham", "contrast", "sides")
 
 
 def steps(method: str, processes: Processes) -> dict[str, Tensor]:
@@ -33,14 +34,16 @@ def steps(method: str, processes: Processes) -> dict[str, Tensor]:
     The batch has five pairs, which do not divide into two, and all its symmetric ones are in the first part.
     """
     torch.manual_seed(0)
-    name, head = ("disasymnet", "contrast") if method == "contrast" else (method, "mean")
-    model = build(configured(name, "tiny", head=head)).double()
-    step = Step(model, METHODS[name].losses(LossWeights(ordering=1.0)), "fp32", processes)
+    name = method if method in METHODS else "disasymnet"
+    model = build(configured(name, "tiny", head="contrast" if method == "contrast" else "mean")).double()
+    paste = "sides" if method == "sides" else "symmetric"
+    step = Step(model, METHODS[name].losses(LossWeights(ordering=1.0)), "fp32", processes, paste=paste)
     step.set_learning_rate(1e-3, 1e-3)
     views = torch.rand(len(LABELS), 2, TINY.height, TINY.width, dtype=torch.float64)
     mine = list(processes.part(range(len(LABELS))))
     symmetric = [index for index in mine if index < SYMMETRIC]
-    fake = (views[symmetric] + 0.2).clamp(max=1)
+    fake = views[symmetric].clone()
+    fake[:, 0, : TINY.height // 2] = (fake[:, 0, : TINY.height // 2] + 0.2).clamp(max=1)  # in a part of one side
     batch = Batch(views[mine], LABELS[mine].double(), views[symmetric], fake)
     losses = [processes.sum(step(batch)) / processes.count for _ in range(STEPS)]
     return {"losses": torch.stack(losses), **model.state_dict()}
